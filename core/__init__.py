@@ -1,0 +1,1 @@
+"""The native core: numbers and bytes. Knows nothing of proxies and imports nothing of scanner."""

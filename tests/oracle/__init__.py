@@ -1,0 +1,1 @@
+"""Plain twins of core/: slow, short, obviously right. The same tests run on both."""

@@ -1,0 +1,1 @@
+"""Tests of scanner/lab, with clients that share no code with the scanner."""

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
@@ -242,10 +243,14 @@ async def test_two_at_once_have_the_canary_one_after_the_other(file, nursery):
     async with trio.open_nursery() as both:
         both.start_soon(first)
         await until(lambda: held(file.parent / "data" / "check.lock"))
-        code, (found,), err = await check(file, OPEN)
-        assert done, "the first was over"
-        assert (code, found["verdict"]) == (1, "open")
-        assert err.startswith("proxywarden: another `check` has the canary")
+        code, (second,), err = await check(file, OPEN)
+    assert (code, second["verdict"]) == (1, "open")
+    assert err.startswith("proxywarden: another `check` has the canary")
+    # When a process ends says nothing: the first gives the canary back before its interpreter is down.
+    ((_, (looked,), _),) = done
+    assert looked["elapsed_ms"] >= 6000
+    began, then = (datetime.fromisoformat(item["started"]) for item in (looked, second))
+    assert then - began >= timedelta(seconds=5), "the second began when the first was over"
 
 
 async def held(path):

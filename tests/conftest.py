@@ -1,5 +1,7 @@
 """What holds for every test; and at each run's end, which real servers were absent and how the others were found."""
 
+import signal
+
 import hypothesis
 import pytest
 import structlog
@@ -11,6 +13,9 @@ hypothesis.settings.register_profile(
     "loaded machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("loaded machine")
+
+# A shell's background job ignores it, and so would every program that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

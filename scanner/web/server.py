@@ -61,6 +61,7 @@ class Server:
         pause, told = _RETRY[0], False
         while True:
             listeners: list[socket.socket] = []
+            began = trio.current_time()
             try:
                 for host, port in self._wanted:
                     listeners.append(_listen(host, port))
@@ -69,7 +70,6 @@ class Server:
                 if not told:
                     task_status.started(self)
                     told = True
-                began = trio.current_time()
                 await self._serve(listeners)
             except Exception as error:  # noqa: BLE001 - whatever it is, the daemon goes on
                 self._failed(error)

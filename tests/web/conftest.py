@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from scanner.daemon import Daemon
 from scanner.settings import (
     CanarySection,
     IdentitySection,
@@ -75,14 +75,15 @@ def daemon_settings(folder: Path, port: int) -> Settings:
         scope=ScopeSection(never_scan=(), never_list=(), allow=("127.0.0.0/8",)),
         scan=ScanSection(endpoints=(f"http-connect:{port}",), connect_timeout=2.0, conversation_timeout=5.0),
         removal=RemovalSection(endpoints=1),
-        web=WebSection(listen=(f"127.0.0.1:{_free()}",), operator_listen=(f"127.0.0.1:{_free()}",)),
+        web=WebSection(listen=("127.0.0.1:0",), operator_listen=("127.0.0.1:0",)),
     )
 
 
-def _free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def doors(daemon: Daemon) -> tuple[str, str]:
+    """Where strangers and operators come in."""
+    assert daemon.web is not None
+    public, operators = (f"http://{host}:{port}" for host, port in (server.binds[0] for server in daemon.web.servers))
+    return public, operators
 
 
 @pytest.fixture(scope="session")

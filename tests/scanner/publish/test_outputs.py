@@ -18,8 +18,11 @@ from tests.scanner.publish.test_publisher import publisher_of, settings_of
 
 @asynccontextmanager
 async def answering(names, serials=()):
-    """Answers 127.1.0.8 for the names, NXDOMAIN for all others. serials: for one question after the other."""
-    serials = iter(serials)
+    """Answers 127.1.0.8 for the names, NXDOMAIN for all others. serials: for one question after the other.
+
+    A question that is asked again, for want of an answer in time, has the same number as before.
+    """
+    serials, told = iter(serials), {}
     with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as server, trio.fail_after(20):
         await server.bind(("127.0.0.1", 0))
 
@@ -31,7 +34,9 @@ async def answering(names, serials=()):
                 name = query.question[0].name
                 kind = query.question[0].rdtype
                 if kind == dns.rdatatype.SOA:
-                    soa = f"ns.x. a.x. {next(serials, 2**31)} 1 1 1 1"
+                    if query.id not in told:
+                        told[query.id] = next(serials, 2**31)
+                    soa = f"ns.x. a.x. {told[query.id]} 1 1 1 1"
                     answer.answer.append(dns.rrset.from_text(name, 60, "IN", kind, soa))
                 elif name.to_text() in names or "*" in names:
                     answer.answer.append(dns.rrset.from_text(name, 60, "IN", kind, "127.1.0.8" if kind == 1 else '"x"'))

@@ -32,7 +32,7 @@ def settings_of(home, text="", check=""):
     file.write_text(
         f'data_dir = "{home}"\n[publish]\ninterval = 0.1\n[publish.rbldnsd]\n'
         f'directory = "{home}/zones"\ncheck = "{check}"\n'
-        f'[publish.exports]\ndirectory = "{home}/exports"\nformats = {json.dumps(FORMATS)}\ninterval = 0.001\n{text}'
+        f'[publish.exports]\ndirectory = "{home}/exports"\nformats = {json.dumps(FORMATS)}\ninterval = 1e-9\n{text}'
     )
     return load(file)
 

@@ -4,6 +4,8 @@ import os
 import resource
 import sqlite3
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from subprocess import run
 from threading import Event, get_ident
 
@@ -12,6 +14,7 @@ import trio
 import trio.testing
 
 from scanner.store import NominationIn, Store, StoreError, database_path, open_store
+from scanner.store.engine import BATCH
 from tests.scanner.store.make import AT, ENTRY, address, lists, record
 
 
@@ -22,22 +25,41 @@ async def test_accepted_means_on_disk(store: Store) -> None:
     assert found == [2, "wal", 1]
 
 
+@asynccontextmanager
+async def held_up(store: Store) -> AsyncIterator[None]:
+    """The writer works on one job alone, and what is queued meanwhile waits for the end of this."""
+    began, hold = Event(), Event()
+
+    def work(_: sqlite3.Connection) -> None:
+        began.set()
+        hold.wait(30)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store._writer.run, work)
+        assert await trio.to_thread.run_sync(began.wait, 30)
+        try:
+            yield
+        finally:
+            hold.set()
+
+
 async def test_what_waits_together_is_committed_together(store: Store) -> None:
     before = store.commits
 
     async def one(number: int) -> None:
         await store.nominate([NominationIn(address(number), b"x")], AT)
 
-    async with trio.open_nursery() as nursery:
-        for number in range(500):
+    async with trio.open_nursery() as nursery, held_up(store):
+        for number in range(BATCH + 1):
             nursery.start_soon(one, number)
-    assert (await store.figures(AT))["nominations"] == 500
-    assert store.commits - before < 100
+        await trio.testing.wait_all_tasks_blocked()
+    assert (await store.figures(AT))["nominations"] == BATCH + 1
+    assert store.commits - before == 3, "what held it up, as many as fit, and the rest"
 
 
 async def test_one_job_that_fails_fails_alone(store: Store) -> None:
     """In one transaction with others: the writer is held up until all of them are queued."""
-    hold, results = Event(), {}
+    results: dict[int, object] = {}
     before = store.commits
 
     async def one(number: int) -> None:
@@ -54,13 +76,10 @@ async def test_one_job_that_fails_fails_alone(store: Store) -> None:
         except (KeyError, StoreError) as error:
             results[number] = error
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(store._writer.run, lambda _: hold.wait(30))
-        await trio.sleep(0.05)
+    async with trio.open_nursery() as nursery, held_up(store):
         for number in range(8):
             nursery.start_soon(one, number)
-        await trio.sleep(0.05)
-        hold.set()
+        await trio.testing.wait_all_tasks_blocked()
     assert store.commits == before + 2
     assert sorted(await store.status()) == [f"n{n}" for n in (0, 1, 2, 5, 6, 7)]
     assert isinstance(results[3], KeyError)
@@ -70,22 +89,19 @@ async def test_one_job_that_fails_fails_alone(store: Store) -> None:
 
 async def test_cancelled_in_mid_write_is_still_whole(store: Store) -> None:
     """Once queued a job is carried through, and its result is not lost."""
-    hold = Event()
     got: list[object] = []
 
     async def conclude(scope: trio.CancelScope) -> None:
         with scope:
             got.append(await store.conclude(record(), lists(), lease=None))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(store._writer.run, lambda _: hold.wait(30))
-        await trio.sleep(0.05)
+    async with trio.open_nursery() as nursery, held_up(store):
         scope = trio.CancelScope()
         nursery.start_soon(conclude, scope)
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked()
         scope.cancel()
-        await trio.sleep(0.05)
-        hold.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert got == []
     assert got == [tuple(await store.events())]
     assert len(await store.visits(ENTRY)) == 1
 

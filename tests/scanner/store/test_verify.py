@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -135,8 +136,10 @@ async def test_purge_keeps_what_holds_up_a_listing(store: Store) -> None:
         Decide(event(EventKind.LISTED, ended), then=Target(other, Reason.RESCAN, now + DAY)),
         lease=leased,
     )
-    for _ in range(1500):
-        await store.conclude(record(Target(address(16), leased.target.reason, AT)), Decide(), lease=None)
+    async with trio.open_nursery() as nursery:  # one after the other, each would wait for the disk
+        for _ in range(1500):
+            visited = record(Target(address(16), leased.target.reason, AT))
+            nursery.start_soon(partial(store.conclude, visited, Decide(), lease=None))
     await store.change(str(other), Decide(event(EventKind.DELISTED, ended, AT + DAY)), AT + DAY)
     await store.change(str(other), Decide(event(EventKind.LISTED, ended, AT + 400 * DAY)), AT + 400 * DAY)
     removal = await store.request_removal(ENTRY, "owner", AT + 20)

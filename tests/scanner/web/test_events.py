@@ -80,7 +80,8 @@ async def test_the_stream_resumes_and_follows(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(web.site.changes.run)
             nursery.start_soon(web.edges[0], scope, receive, send)
-            await trio.sleep(0.5)
+            while "192.0.2.2" not in "".join(heard):
+                await trio.sleep(0.01)
             await delist(store, "192.0.2.1", now + 1)
             while web.site.streams.now:
                 await trio.sleep(0.05)

@@ -28,7 +28,7 @@ NONE = CidrSet([])
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    exports = {"directory": str(tmp_path / "exports"), "formats": ("plain", "csv", "rbldnsd"), "interval": 0.001}
+    exports = {"directory": str(tmp_path / "exports"), "formats": ("plain", "csv", "rbldnsd"), "interval": 1e-9}
     return Settings(data_dir=tmp_path, publish={"exports": exports})
 
 

@@ -40,10 +40,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     up, over, told = Event(), Event(), []
     thread = Thread(target=trio.run, args=(_serve, folder, up, over, told))
     thread.start()
-    assert up.wait(20)
+    assert up.wait(60)
     yield told[0]
     over.set()
-    thread.join(20)
+    thread.join(60)
     assert told[1:] == [0], "requests that ended in a bug of ours"
 
 

@@ -9,12 +9,14 @@ from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
+import structlog
 import trio
 
 from core.cidr import CidrSet
 from scanner.web import server as server_module
 from scanner.web.edge import BODY_LIMIT, Edge
 from scanner.web.server import Connections, Server
+from tests.scanner.live import free_port
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 KILLERS = {
@@ -68,14 +70,14 @@ async def listener() -> AsyncIterator[Server]:
             nursery.cancel_scope.cancel()
 
 
-async def shoot(server: Server, data: bytes, *, seconds: float = 2.0) -> bytes:
-    """Send it, and what comes back until the end, or for so long."""
+async def shoot(server: Server, data: bytes, *, seconds: float = 20.0, until: bytes | None = None) -> bytes:
+    """Send it, and what comes back until the end, or for so long, or until this has come."""
     heard = b""
     with trio.move_on_after(seconds):
         try:
             async with await trio.open_tcp_stream(*server.binds[0]) as stream:
                 await stream.send_all(data)
-                while chunk := await stream.receive_some(65536):
+                while (until is None or until not in heard) and (chunk := await stream.receive_some(65536)):
                     heard += chunk
         except (trio.BrokenResourceError, OSError):
             pass
@@ -105,7 +107,7 @@ async def test_no_request_ends_the_server(listener: Server, name: str) -> None:
 
 async def test_an_upgrade_is_answered_as_if_it_was_not_there(listener: Server) -> None:
     for name in ("h2c, settings that are no base64", "ws and junk"):
-        assert (await shoot(listener, KILLERS[name], seconds=0.5)).startswith(b"HTTP/1.1 200")
+        assert (await shoot(listener, KILLERS[name], until=b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
 
 
 async def test_mutated_requests(listener: Server) -> None:
@@ -141,33 +143,38 @@ async def test_an_exception_that_leaves_a_connection_is_caught_and_counted(
 
 
 async def test_a_server_that_fails_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    serve, failures = server_module.anycorn.serve, 0
+    serve, failures, serving = server_module.anycorn.serve, 0, trio.Event()
 
     async def once(*arguments: object, **options: object) -> None:
         nonlocal failures
         if failures < 2:
             failures += 1
             raise ExceptionGroup("of a nursery", [ValueError("whatever")])
+        serving.set()
         await serve(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(server_module.anycorn, "serve", once)
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             server = await nursery.start(Server("web", Edge(hello), ["127.0.0.1:0"], most=8).run)
-            while failures < 2 or server.error:
-                await trio.sleep(0.05)
-            await trio.sleep(0.2)
+            await serving.wait()
+            assert (failures, server.error) == (2, "")
             await alive(server)
             nursery.cancel_scope.cancel()
 
 
-async def test_a_taken_port_is_said_and_tried_again() -> None:
+@pytest.mark.parametrize("before", [[], ["127.0.0.1:0"]], ids=["alone", "behind another"])
+async def test_a_taken_port_is_said_and_tried_again(monkeypatch: pytest.MonkeyPatch, before: list[str]) -> None:
+    monkeypatch.setattr(server_module, "_RETRY", (0.05, 0.05))
+    port = free_port("127.0.0.1")
     with trio.fail_after(20), socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", port))
         other.listen()
-        port = other.getsockname()[1]
         async with trio.open_nursery() as nursery:
-            server = await nursery.start(Server("web", Edge(hello), [f"127.0.0.1:{port}"], most=8).run)
+            with structlog.testing.capture_logs() as logs:
+                server = await nursery.start(Server("web", Edge(hello), [*before, f"127.0.0.1:{port}"], most=8).run)
+                while len(logs) < 3:
+                    await trio.sleep(0.01)
             assert server.error == f"127.0.0.1:{port}: Address already in use"
             other.close()
             while server.error:
@@ -220,17 +227,19 @@ def test_an_ipv6_host_has_all_of_its_64() -> None:
 async def test_who_does_not_read_is_let_go(listener: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "_SEND", 0.5)
     async with await trio.open_tcp_stream(*listener.binds[0]) as stream:
+        while listener.connections.now != 1:
+            await trio.sleep(0.01)
+        asked = trio.current_time()
         await stream.send_all(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
-        await trio.sleep(0.3)
-        assert listener.connections.now == 1
         await nobody(listener)
+        assert trio.current_time() - asked >= 0.5
 
 
 async def test_who_sends_no_request_is_let_go(listener: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "_IDLE", 0.3)
     async with trio.open_nursery() as nursery:
         server = await nursery.start(Server("web", Edge(hello), ["127.0.0.1:0"], most=8).run)
-        assert await shoot(server, b"GET / HTTP/1.1\r\nX-", seconds=5) == b""
+        assert await shoot(server, b"GET / HTTP/1.1\r\nX-") == b""
         await nobody(server)
         nursery.cancel_scope.cancel()
 

@@ -1,5 +1,7 @@
 """What holds for every test; and at each run's end, which real servers were absent and how the others were found."""
 
+import signal
+
 import hypothesis
 import pytest
 import structlog
@@ -11,6 +13,10 @@ hypothesis.settings.register_profile(
     "loaded machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("loaded machine")
+
+# `pytest &` in a script begins with an interrupt that is ignored, and hands that on to each process that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("loaded machine")
 
-# A shell's background job ignores it, and so would every program that a test starts and interrupts.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# `pytest &` in a script begins with an interrupt that is ignored, and hands that on to each process that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

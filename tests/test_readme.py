@@ -32,7 +32,7 @@ def test_the_first_screen_is_25_lines() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_the_demo_prints_what_the_readme_shows() -> None:
     recipe = subprocess.run(
         ["make", "--dry-run", "--always-make", "demo", "ARGS=--exit"],
@@ -47,7 +47,7 @@ def test_the_demo_prints_what_the_readme_shows() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=360,
         check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout

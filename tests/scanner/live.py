@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import socket
@@ -43,12 +44,16 @@ SPAM = b"Received: from [127.82.1.1]"
 _ESTABLISHED = 1  # first byte of struct tcp_info (linux/tcp.h)
 
 
+_PORTS = itertools.cycle(random.sample(range(12000, 32000), 20000))
+
+
 def free_port(address: object = CANARY) -> int:
-    """Below what the kernel hands out by itself, so that it stays free until it is used."""
-    while True:
+    """Below what the kernel hands out by itself, and given to nobody else, so that it stays free until it is used."""
+    for port in _PORTS:
         with socket.socket() as probe, suppress(OSError):
-            probe.bind((str(address), random.randrange(12000, 32000)))
-            return int(probe.getsockname()[1])
+            probe.bind((str(address), port))
+            return port
+    raise AssertionError
 
 
 PORT = free_port("0.0.0.0")  # where the lab's hosts listen: on every address, and nobody else on any
@@ -256,7 +261,7 @@ async def nominate(store: Store, addresses: Sequence[object], at: float) -> None
     await store.nominate([NominationIn(IPv4Address(str(a)), sample=SPAM, submitter="test") for a in addresses], at)
 
 
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 20.0) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
     """Wait for something to be so; what it is."""
     with trio.fail_after(seconds):
         while not (result := await condition()):

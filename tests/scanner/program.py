@@ -78,9 +78,11 @@ async def program(file, **environment):
 
 
 def log_of(file):
-    return [json.loads(line) for line in (file.parent / "log").read_text().splitlines() if line.startswith("{")]
+    """The lines that are whole: the last may be in the writing."""
+    lines = (file.parent / "log").read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
-async def ends(process, within=10.0):
+async def ends(process, within=60.0):
     with trio.fail_after(within):
         return await process.wait()

@@ -19,7 +19,7 @@ from scanner.handover import KEPT
 from scanner.proof import CanaryKey, Forged
 from scanner.store import StoreError
 from scanner.web.handover import Handover, server
-from tests.scanner.live import until
+from tests.scanner.live import free_port, until
 
 KEY = CanaryKey.from_master(b"m" * 32, "second")
 IDS = [f"{number:018x}" for number in range(300)]
@@ -90,9 +90,7 @@ async def test_all_of_them_arrive_once(tmp_path, monkeypatch):
 
 
 async def test_while_the_daemon_is_down_they_wait_and_it_is_said_once(tmp_path, logs):
-    spool, office = await spool_of(tmp_path, *IDS[:3]), Office()
-    async with daemon(office) as port:
-        pass
+    spool, office, port = await spool_of(tmp_path, *IDS[:3]), Office(), free_port("127.0.0.1")
     carrier = Carrier(spool, KEY, f"http://127.0.0.1:{port}")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(carrier.run)

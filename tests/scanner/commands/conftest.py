@@ -79,7 +79,7 @@ def process(home):
             input=stdin,
             capture_output=True,
             cwd=ROOT,
-            timeout=60,
+            timeout=100,
             check=False,
         )
         assert b"Traceback" not in ended.stderr, ended.stderr.decode()

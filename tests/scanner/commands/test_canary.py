@@ -14,7 +14,6 @@ from scanner.secret import load_canary_keys, open_secret
 from tests.scanner.live import canary, command
 from tests.scanner.program import written
 
-pytestmark = pytest.mark.timeout(30)
 ROOT = Path(__file__).parents[3]
 
 
@@ -42,7 +41,7 @@ async def test_it_serves_with_exported_keys_until_sigterm(tmp_path, file, one):
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith("PROXYWARDEN_")},
     )
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         said = await process.stderr.receive_some()
         assert said.decode().startswith("proxywarden: canary second listens on 127.82.0.25 port ")
         stream = await trio.open_tcp_stream(str(one.target.address), one.target.mail)
@@ -57,7 +56,7 @@ async def test_it_tells_systemd_that_it_listens_runs_and_stops(tmp_path, file):
     (tmp_path / "data").mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(20)
+        manager.settimeout(60)
         more = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "scanner", "--config", str(file), "canary"],
@@ -68,11 +67,10 @@ async def test_it_tells_systemd_that_it_listens_runs_and_stops(tmp_path, file):
         try:
             assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
             process.send_signal(signal.SIGTERM)
-            with trio.fail_after(20):
+            while manager.recv(100) != b"STOPPING=1":  # at once: what a full queue has no room for is lost
+                pass
+            with trio.fail_after(60):
                 assert await process.wait() == 0
-            said = b""
-            while said != b"STOPPING=1":
-                said = manager.recv(100)
         finally:
             if process.returncode is None:
                 process.kill()

@@ -24,7 +24,7 @@ from scanner.model import CanaryTarget, EventKind, Kind
 from tests.scanner.live import command, free_port, nominate, until
 from tests.scanner.program import log_of, program
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[3]
 CANARY = IPv4Address("127.82.11.25")
 DOMAIN = "mail.second.test"
@@ -113,7 +113,7 @@ spool = 2
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PROXYWARDEN_")}
         process = await trio.lowlevel.open_process(arguments, stderr=subprocess.PIPE, cwd=ROOT, env=clean)
         try:
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 said = await process.stderr.receive_some()
             assert b"canary second listens on" in said, said
             yield process
@@ -189,13 +189,13 @@ async def test_both_are_killed_and_the_letter_counts_once(tmp_path, monkeypatch)
 
                 await until(settled)
             canary.send_signal(signal.SIGTERM)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 assert await canary.wait() == 0
 
 
 async def test_a_letter_reaches_the_conversation_that_waits_for_it(tmp_path, monkeypatch):
     place = Place(tmp_path)
-    place.daemon.write_text(place.daemon.read_text().replace("receipt_wait = 0.5", "receipt_wait = 10.0"))
+    place.daemon.write_text(place.daemon.read_text().replace("receipt_wait = 0.5", "receipt_wait = 30.0"))
     async with held(place, monkeypatch) as go:
         go.set()
         async with place.canary(), program(place.daemon) as (_, store):

@@ -7,10 +7,11 @@ import json
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta
+from functools import partial
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
@@ -41,7 +42,7 @@ from tests.scanner.live import (
 from tests.scanner.program import program, written
 from tests.scanner.store.make import listing, lists, record, target
 
-pytestmark = pytest.mark.timeout(40)
+ROOT = Path(__file__).parents[3]
 KEYS = ["address", "verdict", "why", "mail", "exits", "started", "elapsed_ms", "endpoints"]
 ENDPOINT_KEYS = ["protocol", "port", "evidence", "detail", "exit", "capabilities", "elapsed_ms"]
 CLOSED, OPEN, WEB, SILENT = (f"127.82.8.{n}" for n in (1, 2, 3, 4))
@@ -49,8 +50,8 @@ CLOSED, OPEN, WEB, SILENT = (f"127.82.8.{n}" for n in (1, 2, 3, 4))
 
 @pytest.fixture
 def file(tmp_path):
-    """A configuration without a data directory."""
-    return written(tmp_path, canary(tmp_path))
+    """A configuration without a data directory, and with time for a machine that has little."""
+    return written(tmp_path, canary(tmp_path), connect_timeout=20.0, conversation_timeout=20.0)
 
 
 async def check(file, *arguments):
@@ -60,13 +61,15 @@ async def check(file, *arguments):
 
 
 async def test_closed_is_0_and_the_object_has_exactly_its_keys(file):
+    began = trio.current_time()
     code, (found,), err = await check(file, CLOSED)
+    took = trio.current_time() - began
     assert (code, err) == (0, "")
     assert list(found) == KEYS
     assert (found["address"], found["verdict"], found["why"]) == (CLOSED, "closed", "every port tried is closed")
     assert (found["mail"], found["exits"]) == (None, [])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found["started"])
-    assert 0 <= found["elapsed_ms"] < 5000
+    assert 0 <= found["elapsed_ms"] < 1000 * took
     (endpoint,) = found["endpoints"]
     assert list(endpoint) == ENDPOINT_KEYS
     assert (endpoint["protocol"], endpoint["port"], endpoint["evidence"]) == ("http-connect", PORT, "refused")
@@ -110,7 +113,7 @@ async def test_a_timeout_is_for_connections_and_conversations(file, nursery):
     await peer(nursery, SILENT, mute, ports=[PORT])
     code, (found,), _ = await check(file, SILENT, "--timeout", "0.2")
     assert (code, found["verdict"], found["endpoints"][0]["evidence"]) == (0, "closed", "silent")
-    assert 200 <= found["elapsed_ms"] < 1500
+    assert 200 <= found["elapsed_ms"] < 20_000
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,7 @@ def test_who_can_not_reach_a_canary_on_loopback_is_not_told_closed(address, plac
 async def test_beside_a_daemon_it_uses_its_canary_its_opt_outs_and_its_listings(file):
     host = lab_host("8.20", "connect", repair=Repair.GONE)
     one = canary(file.parent)
-    file = written(file.parent, one)
+    file = written(file.parent, one, connect_timeout=20.0, conversation_timeout=20.0)
     async with lab([host], one) as network, program(file) as (_, store):
         await nominate(store, [host.address], time.time())
 
@@ -232,25 +235,32 @@ async def test_doubt_about_an_unlisted_address_is_closed_and_about_a_listed_one_
 
 async def test_two_at_once_have_the_canary_one_after_the_other(file, nursery):
     """Or the second would lose it with the end of the first, and an open proxy would look closed."""
-    await peer(nursery, SILENT, mute, ports=[PORT])
-    await peer(nursery, OPEN, relay, ports=[PORT])
+    go, done = trio.Event(), []
+
+    async def hang_up_when_told(stream):
+        await go.wait()
+
+    await peer(nursery, SILENT, hang_up_when_told, ports=[PORT])
+    one = await peer(nursery, OPEN, relay, ports=[PORT])
     (file.parent / "data").mkdir(mode=0o700)
-    done = []
 
     async def first():
-        done.append(await check(file, SILENT, "--timeout", "6", "--protocol", "http-connect"))
+        done.append(await check(file, SILENT, "--timeout", "60", "--protocol", "http-connect"))
 
     async with trio.open_nursery() as both:
         both.start_soon(first)
         await until(lambda: held(file.parent / "data" / "check.lock"))
-        code, (second,), err = await check(file, OPEN)
-    assert (code, second["verdict"]) == (1, "open")
-    assert err.startswith("proxywarden: another `check` has the canary")
-    # When a process ends says nothing: the first gives the canary back before its interpreter is down.
-    ((_, (looked,), _),) = done
-    assert looked["elapsed_ms"] >= 6000
-    began, then = (datetime.fromisoformat(item["started"]) for item in (looked, second))
-    assert then - began >= timedelta(seconds=5), "the second began when the first was over"
+        arguments = [sys.executable, "-m", "scanner", "--config", str(file), "check", "--json", OPEN]
+        start = partial(trio.run_process, arguments, stdout=-1, stderr=-1, check=False, cwd=ROOT)
+        second = await both.start(start)
+        assert (await second.stderr.receive_some()).startswith(b"proxywarden: another `check` has the canary")
+        await trio.sleep(1)
+        assert (one.total, done) == (0, []), "it waits for the end of the first"
+        go.set()
+        (found,) = map(json.loads, b"".join([piece async for piece in second.stdout]).splitlines())
+        assert (await second.wait(), found["verdict"]) == (1, "open")
+    ((code, (looked,), _),) = done
+    assert (code, looked["verdict"]) == (0, "closed")
 
 
 async def held(path):
@@ -289,10 +299,9 @@ def test_a_store_that_may_not_be_read_is_one_line(home, proxywarden):
 def test_progress_is_for_a_terminal_alone(file):
     master, slave = pty.openpty()
     arguments = [sys.executable, "-m", "scanner", "--config", str(file), "check", CLOSED]
-    root = Path(__file__).parents[3]
     with os.fdopen(master, "rb", buffering=0) as screen:
         done = subprocess.run(
-            arguments, stdout=subprocess.PIPE, stderr=slave, check=False, cwd=root, env={**os.environ, "TERM": "xterm"}
+            arguments, stdout=subprocess.PIPE, stderr=slave, check=False, cwd=ROOT, env={**os.environ, "TERM": "xterm"}
         )
         os.close(slave)
         shown = b""
@@ -307,12 +316,16 @@ def test_progress_is_for_a_terminal_alone(file):
 
 
 async def test_of_all_ports_only_those_that_we_talked_to_are_shown(file, nursery, monkeypatch, capsys):
+    async def relay_or_hang_up(stream):  # nobody is left to wait for the timeout
+        if await stream.socket.recv(1, socket.MSG_PEEK) == b"C":
+            await relay(stream)
+
     ports = [PORT, OTHER_PORT, *range(40001, 40040)]
     monkeypatch.setattr(module.EveryPort, "ports", property(lambda self: ports))
     await peer(nursery, WEB, forbid, ports=[PORT])
-    await peer(nursery, OPEN, relay, ports=[OTHER_PORT])
+    await peer(nursery, OPEN, relay_or_hang_up, ports=[OTHER_PORT])
     config_file.set(file)
-    assert await module.check([WEB, OPEN], all_ports=True, json=True, thorough=True, timeout=0.3) == 1
+    assert await module.check([WEB, OPEN], all_ports=True, json=True, thorough=True) == 1
     found = {item["address"]: item for item in map(json.loads, capsys.readouterr().out.splitlines())}
     assert found[WEB]["verdict"] == "closed"
     assert {item["port"] for item in found[WEB]["endpoints"]} == {PORT}
@@ -326,5 +339,5 @@ async def test_all_ports_are_all_of_them_however_long_that_takes(file, nursery, 
     await peer(nursery, WEB, forbid, ports=[PORT])
     await peer(nursery, WEB, relay, ports=[OTHER_PORT])
     config_file.set(file)
-    assert await module.check([WEB], all_ports=True, protocol="http-connect", json=True, timeout=0.3) == 1
+    assert await module.check([WEB], all_ports=True, protocol="http-connect", json=True) == 1
     assert json.loads(capsys.readouterr().out)["verdict"] == "open"

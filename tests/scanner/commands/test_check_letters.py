@@ -19,10 +19,9 @@ from scanner.lab.rules import lowest_port
 from scanner.model import CanaryTarget
 from tests.scanner.live import command, free_port
 
-pytestmark = [
-    pytest.mark.timeout(60),
-    pytest.mark.skipif(lowest_port() > 25, reason="the canary's mail port is 25, and nobody but root may listen there"),
-]
+pytestmark = pytest.mark.skipif(
+    lowest_port() > 25, reason="the canary's mail port is 25, and nobody but root may listen there"
+)
 CANARY = IPv4Address("127.82.12.25")
 PORT = free_port("0.0.0.0")
 
@@ -66,7 +65,7 @@ allow = ["127.0.0.0/8"]
 never_scan = []
 [scan]
 endpoints = ["http-connect:{PORT}", "socks5:{PORT}"]
-conversation_timeout = 3.0
+conversation_timeout = 20.0
 """
     )
     async with trio.open_nursery() as nursery:

@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-import pytest
 import trio
 
 from scanner.lab.internet import Internet
@@ -16,7 +15,6 @@ from scanner.lab.network import serve
 from scanner.model import CanaryTarget
 from tests.scanner.live import command, free_port
 
-pytestmark = pytest.mark.timeout(60)
 CANARY = IPv4Address("127.82.10.25")
 SMTP = free_port("0.0.0.0")
 DOMAIN = "mail.canary.test"

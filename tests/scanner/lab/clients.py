@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from ipaddress import IPv4Address
 
 import httpx
@@ -32,7 +33,8 @@ def say(address: object, port: int, *writes: bytes, end: bool = True) -> bytes:
         for data in writes:
             sock.sendall(data)
         if end:
-            sock.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # it was reset before we came to this: everything() hears that
+                sock.shutdown(socket.SHUT_WR)
         return everything(sock)
 
 

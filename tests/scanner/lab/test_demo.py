@@ -15,7 +15,7 @@ async def _nobody_watches(story: Story) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 async def test_it_finds_what_is_there_and_delists_what_was_repaired():
     story = await demo(110, 3, stay=False, watch=_nobody_watches, prefix=IPv4Network("127.83.0.0/16"))
     assert story.stage == "done"

@@ -60,7 +60,7 @@ async def test_cancelled_in_the_middle_of_talks_leaves_nothing_open(world: World
             nursery.cancel_scope.cancel()
     for sock in clients:
         sock.close()
-    with trio.move_on_after(5):
+    with trio.move_on_after(20):
         while descriptors() > before:  # the origin has to see it, too
             await trio.sleep(0.01)
     assert descriptors() <= before
@@ -101,7 +101,7 @@ async def test_a_repair_ends_what_runs_through_it(world: World) -> None:
         tunnel.sendall(b"\5\1\0\5\1\0\1\x7f\0\0\1" + world.canary.mail.to_bytes(2))
         assert (await in_thread(exactly, tunnel, 24)).endswith(b"220 origin\r\n")
         world.network.repair(host.address)
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             assert await in_thread(tunnel.recv, 100) == b""
 
 
@@ -130,7 +130,7 @@ async def test_the_second_host_of_a_chain_serves_the_first_alone(world: World) -
 
 async def test_a_client_that_says_nothing_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "TALK_TIMEOUT", 0.3)
-    with trio.fail_after(10):
+    with trio.fail_after(20):
         for kind in ("mute", "connect", "socks5", "trickle"):
             host = world.host(kind)
             with connect(host.address, host.ports[0]) as sock:

@@ -17,12 +17,7 @@ from tests.scanner.program import program, written
 from tests.scanner.web.conftest import list_by_proof
 
 COUNT = int(os.environ.get("REMOVALS", "60"))
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(100 + COUNT),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # httpx leaves a body alone whose request was cut off
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(100 + COUNT)]
 
 
 async def ask(url: str, addresses: list[str], accepted: dict[str, str], refused: list[str]) -> None:

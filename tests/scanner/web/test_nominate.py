@@ -79,8 +79,6 @@ async def test_a_form_without_a_chosen_file(browse: Browse, store: Store) -> Non
     assert [item.sample for item in await store.nominations()] == [b"pasted"]
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # httpx leaves a body alone that nobody wanted to read
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("size", "status"), [(128 * 1024, 202), (128 * 1024 + 1, 422), (300_000, 413)])
 async def test_a_file_is_limited(browse: Browse, size: int, status: int) -> None:
     page = await browse().post("/nominate", data={"address": "192.0.2.1"}, files={"file": ("a", b"x" * size)})
@@ -88,8 +86,6 @@ async def test_a_file_is_limited(browse: Browse, size: int, status: int) -> None
     assert "Traceback" not in page.text
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # httpx leaves a body alone that nobody wanted to read
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "body",
     [

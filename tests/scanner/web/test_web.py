@@ -63,8 +63,6 @@ def places(web: Web) -> Iterator[tuple[str, str]]:
                 yield method, route.path
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # httpx leaves a body alone that nobody wanted to read
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_every_place_with_junk(browse: Browse, web: Web, store: Store) -> None:
     await list_by_proof(store, "192.0.2.1", time.time())
     client, tried = browse(), 0
@@ -136,8 +134,6 @@ async def test_head_is_get_without_the_content(browse: Browse, web: Web, store: 
     assert web.site.streams.now == 0
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # httpx leaves a body alone that nobody wanted to read
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("path", "kind"),
     [

@@ -23,7 +23,7 @@ def written(folder, one, web="", more="", **scan):
     more: lines of [publish], and then other tables. scan: other values for [scan].
     """
     target = one.target
-    keys = {"rate": 20000, "per_network_rate": 10000, "connect_timeout": 1.0, "conversation_timeout": 2.0, **scan}
+    keys = {"rate": 20000, "per_network_rate": 10000, "connect_timeout": 1.0, "conversation_timeout": 20.0, **scan}
     file = folder / "proxywarden.toml"
     file.write_text(
         f"""
@@ -78,9 +78,10 @@ async def program(file, **environment):
 
 
 def log_of(file):
-    return [json.loads(line) for line in (file.parent / "log").read_text().splitlines() if line.startswith("{")]
+    """The lines that have been written to their end."""
+    return [json.loads(line) for line in (file.parent / "log").read_text().split("\n")[:-1] if line.startswith("{")]
 
 
-async def ends(process, within=10.0):
+async def ends(process, within=60.0):
     with trio.fail_after(within):
         return await process.wait()

@@ -109,7 +109,7 @@ def test_no_zone(zone):
 async def test_listed():
     records = {(NAME, "A"): ["127.1.0.8", "127.1.0.16"], (NAME, "TXT"): ['"open proxy, " "see there"']}
     with name_server(records) as (server, asked):
-        answer = await ask(ADDRESS, "ops.example", server)
+        answer = await ask(ADDRESS, "ops.example", server, timeout=60)
     assert sorted(answer.values) == ["127.1.0.16", "127.1.0.8"]
     assert answer.texts == ("open proxy, see there",)
     assert answer.listed
@@ -120,7 +120,7 @@ async def test_listed():
 @pytest.mark.parametrize("records", [{}, {(NAME, "TXT"): ['"no A"']}])
 async def test_not_listed(records):
     with name_server(records) as (server, asked):
-        answer = await ask(ADDRESS, "ops.example", server)
+        answer = await ask(ADDRESS, "ops.example", server, timeout=60)
     assert not answer.listed
     assert len(asked) == 1
 

@@ -37,6 +37,8 @@ from tests.scanner.live import (
 )
 from tests.scanner.program import ends, log_of, program, written
 
+pytestmark = pytest.mark.timeout(300)
+
 HOSTS = [lab_host(f"7.{n}", "connect" if n % 3 == 0 else "http-403") for n in range(1, 61)]
 
 

@@ -28,15 +28,23 @@ class Heartbeat:
         self._insist = insist
         self._statistics = statistics
         self._told_good = -inf  # of a clock that nobody sets
+        self._running = True
+        self._turn = trio.Lock()  # or a beat that began before the last one could be written after it
 
     async def run(self) -> None:
-        """For ever."""
-        while True:
+        """Until the last beat."""
+        while self._running:
             await self.beat(running=True)
             await trio.sleep(_PAUSE)
 
     async def beat(self, *, running: bool) -> None:
-        """Once; a store that fails hears of the next one."""
+        """Once; a store that fails hears of the next one. After one with running=False no other counts."""
+        self._running &= running
+        async with self._turn:
+            if self._running or not running:
+                await self._beat(running)
+
+    async def _beat(self, running: bool) -> None:
         now, passed = time.time(), time.monotonic()
         try:
             await self._store.set_status("daemon", {"running": running, **self._statistics()}, now)

@@ -53,7 +53,7 @@ _LEARN_EVERY = 60.0  # seconds between looks at our own hits
 _EXPIRE_EVERY = 10.0  # seconds
 _HELD_UP = "our own controls fail: nothing that we could find now would count, so we ask again until they work"
 _CUT_SHORT = "cut short by us: it will be asked again"
-_LAST_WORDS = 2.0  # seconds to write down a visit that was cut short
+_LAST_WORDS = 5.0  # seconds to write down a visit that was cut short, also on a busy disk
 _log = structlog.get_logger()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import socket
@@ -44,16 +43,16 @@ SPAM = b"Received: from [127.82.1.1]"
 _ESTABLISHED = 1  # first byte of struct tcp_info (linux/tcp.h)
 
 
-_PORTS = itertools.cycle(random.sample(range(12000, 32000), 20000))
+_PORTS = iter(random.sample(range(12000, 32000), 20000))
 
 
 def free_port(address: object = CANARY) -> int:
-    """Below what the kernel hands out by itself, and given to nobody else, so that it stays free until it is used."""
-    for port in _PORTS:
+    """Below what the kernel hands out by itself, so that it stays free until it is used; never the same one twice."""
+    while True:
+        port = next(_PORTS)
         with socket.socket() as probe, suppress(OSError):
             probe.bind((str(address), port))
             return port
-    raise AssertionError
 
 
 PORT = free_port("0.0.0.0")  # where the lab's hosts listen: on every address, and nobody else on any
@@ -107,7 +106,9 @@ async def relay(stream: trio.SocketStream, source: str | None = None) -> None:
     """CONNECT, to wherever it says on loopback, from this address, else the one that it was asked at."""
     head = b""
     while b"\r\n\r\n" not in head:
-        head += await stream.receive_some(4096)
+        if not (data := await stream.receive_some(4096)):
+            return
+        head += data
     host, _, port = head.split(b" ")[1].decode().rpartition(":")
     assert IPv4Address(host).is_loopback
     here = source or stream.socket.getsockname()[0]
@@ -151,6 +152,7 @@ class Canary:
     target: CanaryTarget
     secret: Path
     scope: trio.CancelScope | None = None
+    _over: trio.Event = field(default_factory=trio.Event)
 
     async def work(self, nursery: trio.Nursery, *, wrong_key: bool = False) -> None:
         """Serve."""
@@ -185,17 +187,22 @@ class Canary:
 
     async def _begin(self, nursery: trio.Nursery, serve_it: Callable[..., Awaitable[None]]) -> None:
         await self.kill()
+        over = self._over = trio.Event()
 
         async def scoped(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-            with trio.CancelScope() as self.scope:
-                await serve_it(task_status=task_status)
+            try:
+                with trio.CancelScope() as self.scope:
+                    await serve_it(task_status=task_status)
+            finally:
+                over.set()
 
         await nursery.start(scoped)
 
     async def kill(self) -> None:
+        """From the next checkpoint on nobody gets an answer; returns when its ports are closed."""
         if self.scope is not None:
             self.scope.cancel()
-            await trio.testing.wait_all_tasks_blocked(0.02)
+            await self._over.wait()
 
 
 async def _silent(stream: trio.SocketStream) -> None:
@@ -207,8 +214,11 @@ def canary(folder: Path, address: IPv4Address = CANARY, id_: str = "main") -> Ca
     return Canary(CanaryTarget(id_, address, **ports), folder / "secret")
 
 
-def settings(folder: Path, *canaries: Canary, **changes: Any) -> Settings:
-    """Fast, all on loopback. Without canaries the daemon has its own on any free ports."""
+def settings(folder: Path, *canaries: Canary, control_timeout: float = 10.0, **changes: Any) -> Settings:
+    """Fast, all on loopback. Without canaries the daemon has its own on any free ports.
+
+    Whoever is silent is waited for as long as a machine may be busy: tests that have one say how long.
+    """
     anywhere = (f"{CANARY}:0",)
     of_canary = CanarySection(listen=anywhere, mail_listen=anywhere, http_listen=anywhere)
     if canaries:
@@ -223,7 +233,7 @@ def settings(folder: Path, *canaries: Canary, **changes: Any) -> Settings:
         "rate": 20_000.0,
         "per_network_rate": 10_000.0,
         "connect_timeout": 1.0,
-        "conversation_timeout": 2.0,
+        "conversation_timeout": 20.0,
         "endpoints": (f"http-connect:{PORT}", f"socks5:{OTHER_PORT}"),
         "learn_order": False,
         "sockets": 256,
@@ -235,7 +245,7 @@ def settings(folder: Path, *canaries: Canary, **changes: Any) -> Settings:
         canary=of_canary,
         scope=ScopeSection(never_scan=(), never_list=(), allow=("127.0.0.0/8",)),
         scan=ScanSection(**{**scan, **changes.pop("scan", {})}),
-        controls=ControlsSection(listen="127.82.0.26:0", timeout=1.0),
+        controls=ControlsSection(listen="127.82.0.26:0", timeout=control_timeout),
         web=WebSection(listen=()),
         **changes,
     )
@@ -262,7 +272,7 @@ async def nominate(store: Store, addresses: Sequence[object], at: float) -> None
 
 
 async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
-    """Wait for something to be so; what it is."""
+    """Wait for something to be so; what it is. seconds: only a test that fails takes them."""
     with trio.fail_after(seconds):
         while not (result := await condition()):
             await trio.sleep(0.02)

@@ -23,7 +23,7 @@ def written(folder, one, web="", more="", **scan):
     more: lines of [publish], and then other tables. scan: other values for [scan].
     """
     target = one.target
-    keys = {"rate": 20000, "per_network_rate": 10000, "connect_timeout": 1.0, "conversation_timeout": 2.0, **scan}
+    keys = {"rate": 20000, "per_network_rate": 10000, "connect_timeout": 1.0, "conversation_timeout": 20.0, **scan}
     file = folder / "proxywarden.toml"
     file.write_text(
         f"""
@@ -78,9 +78,8 @@ async def program(file, **environment):
 
 
 def log_of(file):
-    """The lines that are whole: the last may be in the writing."""
-    lines = (file.parent / "log").read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+    """The lines that have been written to their end."""
+    return [json.loads(line) for line in (file.parent / "log").read_text().split("\n")[:-1] if line.startswith("{")]
 
 
 async def ends(process, within=60.0):

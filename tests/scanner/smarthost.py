@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ class Smarthost:
     messages: list[bytes] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)  # commands, with `TLS` where the handshake was made
-    slow: float = 0.0  # seconds between the end of a message and the answer
+    holds: threading.Event | None = None  # what the answer to a message waits for
     hang_up_after: str = ""  # a command that is carried out, and not answered
 
 
@@ -100,7 +99,8 @@ def _obey(connection: socket.socket, made: Smarthost) -> bool:
             reply = made.replies.get(".", "250 taken")
             if reply.startswith("2"):
                 made.messages.append(message)
-            time.sleep(made.slow)
+            if made.holds is not None:
+                made.holds.wait(60)
             if made.hang_up_after == ".":
                 return False
             connection.sendall(reply.encode() + b"\r\n")

@@ -37,8 +37,7 @@ from tests.scanner.live import (
 )
 from tests.scanner.program import ends, log_of, program, written
 
-pytestmark = pytest.mark.timeout(60)
-
+pytestmark = pytest.mark.timeout(300)
 
 HOSTS = [lab_host(f"7.{n}", "connect" if n % 3 == 0 else "http-403") for n in range(1, 61)]
 
@@ -80,7 +79,7 @@ async def test_invariant_8_killed_at_any_moment_it_visits_all_that_was_nominated
 
 async def test_sigterm_ends_it_with_exit_0_and_what_was_under_way_is_due_again(tmp_path, nursery):
     one = canary(tmp_path)
-    file = written(tmp_path, one, conversation_timeout=60.0)
+    file = written(tmp_path, one, conversation_timeout=3600.0)
     slow = await peer(nursery, "127.82.7.101", mute, ports=[PORT])
     async with program(file) as (process, store):
         await nominate(store, [slow.address], time.time())
@@ -89,10 +88,10 @@ async def test_sigterm_ends_it_with_exit_0_and_what_was_under_way_is_due_again(t
             return slow.total
 
         await until(met)
-        process.send_signal(signal.SIGTERM)
         began = trio.current_time()
-        assert await ends(process, 13) == 0
-        assert trio.current_time() - began > 5  # conversations are given ten seconds
+        process.send_signal(signal.SIGTERM)
+        assert await ends(process) == 0
+        assert trio.current_time() - began >= 10  # conversations are given these, and not the hour that this one wants
         assert (await store.status())["daemon"][0]["running"] is False
         (visit,) = await store.visits(IPv4Address(slow.address))  # it was touched: a complaint finds out why
         assert visit.why == "void: cut short by us: it will be asked again"
@@ -100,7 +99,7 @@ async def test_sigterm_ends_it_with_exit_0_and_what_was_under_way_is_due_again(t
         assert await store.verify() == []
 
 
-async def test_sigterm_while_nothing_is_under_way_ends_it_without_the_ten_seconds(tmp_path, nursery):
+async def test_sigterm_while_nothing_is_under_way_ends_it_and_systemd_hears_of_each_step(tmp_path, nursery):
     file = written(tmp_path, canary(tmp_path))
     with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         await manager.bind(str(tmp_path / "notify"))
@@ -111,13 +110,13 @@ async def test_sigterm_while_nothing_is_under_way_ends_it_without_the_ten_second
                 said.append((await manager.recv(200)).decode().splitlines()[0])
 
         async def fed():
-            return said.count("WATCHDOG=1") >= 3
+            return said.count("WATCHDOG=1") >= 2
 
         async def stopping():
             return "STOPPING=1" in said
 
         nursery.start_soon(hear)
-        async with program(file, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="400000") as (process, _):
+        async with program(file, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="1000000") as (process, _):
             await until(fed)
             process.send_signal(signal.SIGHUP)
 
@@ -137,7 +136,7 @@ async def test_sigterm_while_nothing_is_under_way_ends_it_without_the_ten_second
             assert (code, out) == (2, "")
             assert err == f"proxywarden: {tmp_path}/data/lock: another daemon uses this data directory\n"
             process.send_signal(signal.SIGTERM)
-            assert await ends(process, 9) == 0
+            assert await ends(process) == 0
         await until(stopping)
         nursery.cancel_scope.cancel()
         ready, *_, stopped = [line for line in log_of(file) if line["level"] == "info"]
@@ -152,15 +151,21 @@ async def test_sigterm_while_nothing_is_under_way_ends_it_without_the_ten_second
 
 
 @asynccontextmanager
-async def running(config, config_file=None):
+async def running(config, config_file=None, grace=0.5):
     with structlog.testing.capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             daemon = Daemon(config, config_file)
-            daemon.grace = 0.5
+            daemon.grace = grace
             daemon.logs = logs
             await nursery.start(daemon.run)
             yield daemon
             daemon.stop()
+
+
+async def test_while_nothing_is_under_way_the_end_waits_for_nothing(tmp_path):
+    with trio.fail_after(60):
+        async with running(settings(tmp_path), grace=3600.0):
+            pass
 
 
 async def test_invariant_5_an_opt_out_holds_from_the_moment_it_is_written_by_another_process(tmp_path, nursery):

@@ -14,6 +14,7 @@ import pytest
 
 from scanner.cli import run
 from scanner.dnsbl import DnsblError, ask, behind, query_name
+from tests.scanner.live import free_port
 
 ADDRESS = ip_address("192.0.2.1")
 NAME = "1.2.0.192.ops.example"
@@ -59,9 +60,10 @@ def name_server(records, *, rcode="NOERROR", spoil=None):
 @contextmanager
 def resetting_name_server():
     """Says over UDP that the answer is too long for it, and resets who then comes over TCP; yields (address, port)."""
-    stream = socket.create_server(("127.0.0.1", 0))
+    here = "127.0.0.1", free_port("127.0.0.1")  # others may have a port that is free for TCP alone
+    stream = socket.create_server(here)
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(stream.getsockname())
+    sock.bind(here)
     stream.settimeout(0.05)
     sock.settimeout(0.05)
     ended = threading.Event()
@@ -107,7 +109,7 @@ def test_no_zone(zone):
 async def test_listed():
     records = {(NAME, "A"): ["127.1.0.8", "127.1.0.16"], (NAME, "TXT"): ['"open proxy, " "see there"']}
     with name_server(records) as (server, asked):
-        answer = await ask(ADDRESS, "ops.example", server)
+        answer = await ask(ADDRESS, "ops.example", server, timeout=60)
     assert sorted(answer.values) == ["127.1.0.16", "127.1.0.8"]
     assert answer.texts == ("open proxy, see there",)
     assert answer.listed
@@ -118,7 +120,7 @@ async def test_listed():
 @pytest.mark.parametrize("records", [{}, {(NAME, "TXT"): ['"no A"']}])
 async def test_not_listed(records):
     with name_server(records) as (server, asked):
-        answer = await ask(ADDRESS, "ops.example", server)
+        answer = await ask(ADDRESS, "ops.example", server, timeout=60)
     assert not answer.listed
     assert len(asked) == 1
 

@@ -21,8 +21,6 @@ from scanner.sweep import Connector
 from scanner.verdict import judge
 from tests.scanner.live import PORT, canary, forbid, free_port, hang_up, lab, lab_host, mute, peer, relay
 
-pytestmark = pytest.mark.timeout(30)
-
 HERE = IPv4Address("127.82.4.1")
 ENDPOINTS = tuple(
     Endpoint(name, PORT) for name in ("http-connect", "http-get", "http-post", "socks5", "socks4", "socks4a")
@@ -30,12 +28,12 @@ ENDPOINTS = tuple(
 
 
 @asynccontextmanager
-async def bench(tmp_path, nursery, **options):
-    """Looks from here, with a canary that works."""
+async def bench(tmp_path, nursery, patience=20.0, **options):
+    """Looks from here, with a canary that works. patience: seconds of a conversation with who is silent."""
     one = canary(tmp_path)
     await one.work(nursery)
     key = newest(open_secret(one.secret).canary_keys("main"))
-    prober = Prober(Identity("test", "http://test/"), {"main": key}, timeout=2.0, reraise=True)
+    prober = Prober(Identity("test", "http://test/"), {"main": key}, timeout=patience, reraise=True)
     connector = Connector(
         **{"never": CidrSet([]), "rate": 20_000, "sockets": 64, "hosts": 16, "timeout": 0.5, **options}
     )
@@ -92,22 +90,30 @@ async def test_one_connection_at_a_time_conversations_included(tmp_path, nursery
 
 
 async def test_with_lanes_as_many_connections_at_once_and_the_same_evidence(tmp_path, nursery):
-    one = await peer(nursery, str(HERE), forbid, ports=(0,) * 9)
+    together = 1
+
+    async def forbids_all(stream):  # when they are there: a lane may be done before another one has begun
+        while one.most < together:
+            await trio.sleep(0.01)
+        await forbid(stream)
+
+    one = await peer(nursery, str(HERE), forbids_all, ports=(0,) * 9)
     endpoints = [Endpoint("socks5", port) for port in (*one.ports, free_port(HERE))]
     async with bench(tmp_path, nursery) as look:
         alone = kinds(await look(visit(HERE, endpoints)))
-    one.most = 0
+    assert one.most == 1
+    together = 3
     async with bench(tmp_path, nursery, lanes=3) as look:
         assert kinds(await look(visit(HERE, endpoints))) == alone
-    assert 2 <= one.most <= 3
+    assert one.most == 3
 
 
 async def test_a_proof_in_one_lane_ends_the_others(tmp_path, nursery):
     silent = await peer(nursery, str(HERE), mute)
     one = await peer(nursery, str(HERE), relay)
     endpoints = [Endpoint("socks5", silent.ports[0]), Endpoint("http-connect", one.ports[0])]
-    async with bench(tmp_path, nursery, lanes=2) as look:
-        with trio.fail_after(1.5):  # the silent one alone takes two seconds
+    async with bench(tmp_path, nursery, patience=3600.0, lanes=2) as look:
+        with trio.fail_after(60):  # the silent one alone takes an hour
             evidence = await look(visit(HERE, endpoints))
     assert Kind.RELAYED in kinds(evidence).values()
 
@@ -127,38 +133,27 @@ async def test_the_second_vantage_looks_where_the_first_saw_nothing(tmp_path, nu
 async def test_in_a_hurried_visit_what_was_proven_keeps_its_full_time(tmp_path, nursery):
     slow = await peer(nursery, str(HERE), mute, ports=(0, 0))
     proven, other = (Endpoint("socks5", port) for port in slow.ports)
-    async with bench(tmp_path, nursery) as look:
+    async with bench(tmp_path, nursery, patience=2.0) as look:
         aim = Aim("main", look.canary.target.address, look.canary.target.tcp, Face.TCP)
         evidence = await look(visit(HERE, [other], proven=(Proven(proven, (aim,)),), connect_timeout=0.1, listed=True))
     took = {item.endpoint: item.elapsed for item in evidence}
-    assert took[proven] >= 2.0
-    assert took[other] < 1.0
+    assert took[other] < 2.0 <= took[proven]
 
 
 async def test_a_port_that_closes_between_two_questions_says_so(tmp_path, nursery):
-    async with trio.open_nursery() as server:
+    (listener,) = await trio.open_tcp_listeners(free_port(HERE), host=str(HERE))
+    port = listener.socket.getsockname()[1]
 
-        async def once(stream):
-            await hang_up_and_close(stream)
-            server.cancel_scope.cancel()
-
-        async def hang_up_and_close(stream):
+    async def once():
+        async with await listener.accept() as stream:
+            listener.socket.close()  # before the answer, after which the next connection comes at once
             await stream.send_all(b"HTTP/1.1 503 no\r\n\r\n")
-            listener.socket.close()
 
-        (listener,) = await trio.open_tcp_listeners(0, host=str(HERE))
-        port = listener.socket.getsockname()[1]
-        nursery.start_soon(_accept_one, listener, hang_up_and_close)
-        async with bench(tmp_path, nursery) as look:
-            evidence = await look(visit(HERE, [Endpoint("http-connect", port), Endpoint("socks5", port)]))
-        server.cancel_scope.cancel()
+    nursery.start_soon(once)
+    async with bench(tmp_path, nursery) as look:
+        evidence = await look(visit(HERE, [Endpoint("http-connect", port), Endpoint("socks5", port)]))
     assert {item.kind for item in evidence[1:]} == {Kind.REFUSED}
     assert evidence[1].aim is not None  # it was asked on a connection that did not come about
-
-
-async def _accept_one(listener, answer):
-    async with await listener.accept() as stream:
-        await answer(stream)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from scanner.lab.machine import Repair
 from tests.scanner.live import CANARY, canary, command, free_port, lab, lab_host, until
 from tests.scanner.program import ROOT, ends, log_of, program, written
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 OPEN = [lab_host(f"67.{n}", "connect", repair=Repair.DENIES) for n in range(1, 21)]
 KNOWN, FRESH = OPEN[:10], OPEN[10:]
 
@@ -105,7 +105,7 @@ async def test_a_full_disk_is_said_and_all_goes_on_when_there_is_room(tmp_path):
             assert process.returncode is None
             ballast.unlink()
             assert (await nominate(file, *FRESH))[0] == 0
-            await until(partial(listed, store, OPEN), 60)
+            await until(partial(listed, store, OPEN), 120)
             network.repair(KNOWN[0].address)
             code, out, err = await command("--config", file, "remove", KNOWN[0].address)
             assert code == 0, err
@@ -218,7 +218,7 @@ async def test_a_damaged_database_is_said_by_name_and_never_written_over(where, 
 
 
 async def bounded(*arguments):
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         return await command(*arguments)
 
 
@@ -265,7 +265,7 @@ async def test_a_port_that_is_taken_is_one_line_and_leaves_nothing_behind(sectio
     file = written(tmp_path, canary(tmp_path))
     with socket.create_server((str(CANARY), 0)) as taken:
         port = taken.getsockname()[1]
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             code, out, err = await command("--config", file, "run", env=at(section, key, port))
     assert (code, out) == (2, "")
     (line,) = [line for line in err.splitlines() if not line.startswith("{")]
@@ -292,7 +292,7 @@ async def test_a_page_whose_port_is_taken_waits_for_it_and_the_lists_do_not(key,
             async def served():
                 return await trio.to_thread.run_sync(fetch, port, page)
 
-            assert b" 200 " in await until(served, 60)
+            assert b" 200 " in await until(served)
             process.send_signal(signal.SIGTERM)
             assert await ends(process) == 0
     only_lines(file)
@@ -324,12 +324,12 @@ async def test_without_descriptors_it_goes_on_and_recovers(tmp_path):
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
         for sock in crowd:
             sock.close()
-        await until(partial(listed, store, OPEN), 60)
+        await until(partial(listed, store, OPEN), 120)
 
         async def served():
             return await trio.to_thread.run_sync(fetch, port)
 
-        assert b" 200 " in await until(served, 60)
+        assert b" 200 " in await until(served)
         process.send_signal(signal.SIGTERM)
         assert await ends(process) == 0
         assert await store.verify() == []

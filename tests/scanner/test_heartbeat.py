@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import trio
 
 from scanner import heartbeat as module
 from scanner.heartbeat import Heartbeat
@@ -32,7 +33,8 @@ def made(monkeypatch):
     monkeypatch.setattr(module, "time", clock)
     told = SimpleNamespace(store=Status(), trouble="", clock=clock, insist=Insist())
     controls = SimpleNamespace(trouble=lambda: told.trouble)
-    told.beat = Heartbeat(told.store, controls, told.insist, lambda: {"visits": 7}).beat
+    heartbeat = Heartbeat(told.store, controls, told.insist, lambda: {"visits": 7})
+    told.beat, told.run = heartbeat.beat, heartbeat.run
     return told
 
 
@@ -59,6 +61,24 @@ async def test_a_clock_that_is_set_back_stops_no_note(made):
     made.clock.now, made.clock.passed = 1e9 - 86400, 66.0
     await made.beat(running=True)
     assert made.store.rows[GOOD_CONTROLS][1] == 1e9 - 86400
+
+
+async def test_the_last_word_is_that_it_ends_whatever_beats_meanwhile(made, autojump_clock):
+    """The end of a daemon waits for this write, and its regular beat can come due in just that moment."""
+    write = made.store.set_status
+
+    async def slowly(name, value, at):
+        await trio.sleep(3)
+        await write(name, value, at)
+
+    made.store.set_status = slowly
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.run)
+        await trio.sleep(1)  # in the middle of the first one
+        await made.beat(running=False)
+        await trio.sleep(30)
+        assert made.store.rows["daemon"][0]["running"] is False
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_store_that_fails_hears_of_the_next_one(made):

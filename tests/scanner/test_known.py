@@ -11,8 +11,6 @@ from scanner.config import ConfigError
 from scanner.known import CLOSED_HEAD, OPEN_HEAD, serve_known
 from tests.scanner.live import CANARY, free_port, mute, peer
 
-pytestmark = pytest.mark.timeout(20)
-
 HOST = "127.82.0.26"
 
 HOSTILE = [

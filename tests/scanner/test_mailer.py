@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import subprocess
 import sys
+import threading
 import time
 from email.message import EmailMessage
 from email.policy import default
@@ -294,7 +295,7 @@ trio.run(main, Path(sys.argv[1]), int(sys.argv[2]))
 async def test_killed_in_the_middle_it_is_sent_again(store: Store, tmp_path: Path) -> None:
     """With SIGKILL, while the smarthost has the message and has not said so; the next one waits for the lease's end."""
     id_ = await outcome(store)
-    with smarthost(slow=1.0) as host:
+    with smarthost(holds=threading.Event()) as host:
         killed = subprocess.Popen([sys.executable, "-c", _PROCESS, str(tmp_path), str(host.port)], cwd=ROOT)
         try:
             while not host.messages:
@@ -302,7 +303,7 @@ async def test_killed_in_the_middle_it_is_sent_again(store: Store, tmp_path: Pat
         finally:
             killed.kill()
             killed.wait()
-        host.slow = 0.0
+            host.holds.set()
         survivor = Mailer(settings(tmp_path, host.port), store, SECRET)
         while not await survivor.send_next():
             await trio.sleep(0.05)

@@ -13,9 +13,7 @@ from core.cidr import CidrSet
 from scanner.lab.network import listen
 from scanner.model import Kind
 from scanner.sweep import Connector, usable
-from tests.scanner.live import descriptors, free_port, mute, peer
-
-pytestmark = pytest.mark.timeout(20)
+from tests.scanner.live import descriptors, free_port, mute, peer, until
 
 HERE = "127.82.2."
 NOTHING = CidrSet([])
@@ -72,9 +70,18 @@ async def test_each_lane_is_one_connection_more_to_a_host(nursery):
     one = await peer(nursery, HERE + "4", mute, ports=(0,) * 9)
     async with connecting(lanes=3) as connector:
         assert connector.lanes == 3
-        async with trio.open_nursery() as visit:
-            for lane in range(3):
-                visit.start_soon(lambda lane=lane: sweep(connector, one.address, one.ports[lane::3], 0.05, lane=lane))
+
+        async def hold(lane):
+            async with connector.host(IPv4Address(one.address), one.ports[lane::3], lane=lane) as host:
+                async for opening in host:
+                    with socket_of(opening):
+                        while one.most < 3:  # the others have connected too
+                            await trio.sleep(0.01)
+
+        with trio.fail_after(60):
+            async with trio.open_nursery() as visit:
+                for lane in range(3):
+                    visit.start_soon(hold, lane)
         assert connector.statistics()["opened"] == 9
     assert (one.total, one.most) == (9, 3)
 
@@ -136,7 +143,7 @@ async def test_a_cancelled_visit_leaves_neither_descriptor_nor_place_behind(nurs
     filtered = free_port(HERE + "41")
     with listen(IPv4Address(HERE + "41"), filtered, filtered=True):
         async with connecting(hosts=1, timeout=5) as connector:
-            before = None
+            before = descriptors()
             for address, ports in (
                 (one.address, one.ports),
                 (HERE + "41", (filtered,)),
@@ -149,9 +156,11 @@ async def test_a_cancelled_visit_leaves_neither_descriptor_nor_place_behind(nurs
                                 await trio.sleep(0.01)
                 # There is a single place: this visit goes on only when the other one's is free.
                 assert await sweep(connector, HERE + "43", (9,)) == ([], {9: Kind.REFUSED})
-                await trio.sleep(0.02)  # the peer's side closes too
-                before = before or descriptors()
-            assert descriptors() <= before
+
+            async def closed():  # the peer's side closes too
+                return descriptors() <= before
+
+            await until(closed)
             assert connector.statistics()["hosts"] == 0
 
 

@@ -106,7 +106,8 @@ class _Look:
             lane=lane,
         ) as host:
             async for opening in host:
-                self.enough = await self._on_port(host, opening)
+                if await self._on_port(host, opening):
+                    self.enough = True  # and no other lane takes that back
                 if self.enough or self.late:
                     break
         for endpoint, kind, detail in self.agenda.missed(host.missed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
+from typing import ClassVar
 
 import pytest
 import trio
@@ -116,6 +117,40 @@ async def test_a_proof_in_one_lane_ends_the_others(tmp_path, nursery):
         with trio.fail_after(60):  # the silent one alone takes an hour
             evidence = await look(visit(HERE, endpoints))
     assert Kind.RELAYED in kinds(evidence).values()
+
+
+async def test_a_proof_counts_also_where_another_lane_is_done_after_it(monkeypatch, autojump_clock):
+    class Lane:
+        missed: ClassVar = {}
+
+        def __init__(self, number):
+            self.openings = [number]
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            if not self.openings:
+                raise StopAsyncIteration
+            return self.openings.pop()
+
+    class Lanes:
+        lanes = 2
+
+        @asynccontextmanager
+        async def host(self, address, ports, lane, **options):
+            yield Lane(lane)
+            await trio.sleep(2)  # until its last connection is closed
+
+    async def on_port(self, host, lane):
+        await trio.sleep(lane)
+        return lane == 0
+
+    monkeypatch.setattr(module._Look, "_on_port", on_port)
+    asked = visit(HERE, [Endpoint("socks5", 1), Endpoint("socks5", 2)], vantages=("here", "there"))
+    began = trio.current_time()
+    await examine(asked, Lanes(), Prober(Identity("test", "http://test/"), {}), ())
+    assert trio.current_time() - began < 3, "nothing is asked from the second vantage"
 
 
 async def test_the_second_vantage_looks_where_the_first_saw_nothing(tmp_path, nursery):

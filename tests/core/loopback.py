@@ -1,5 +1,6 @@
 """Peers on 127.0.0.0/8 for the sweep's tests: ports open, closed or mute on every address at once."""
 
+import os
 import selectors
 import socket
 import threading
@@ -57,12 +58,17 @@ class Loopback:
             self.sources.clear()
             self.overlaps.clear()
 
+    def accepted(self, fd: int):
+        """Wait until it was. Both ends say which one it is: from one port the kernel connects to two peers at once."""
+        with socket.socket(fileno=os.dup(fd)) as opened:
+            ends = opened.getpeername(), opened.getsockname()
+            while ends not in zip(self.arrivals, self.sources, strict=False):
+                time.sleep(0.0005)
+
     def hang_up(self, fd: int):
         """Close our end, once it was accepted: what waits at two ports is accepted in no order."""
-        with socket.socket(fileno=fd) as opened:
-            here = opened.getsockname()
-            while here not in self.sources:
-                time.sleep(0.0005)
+        self.accepted(fd)
+        os.close(fd)
 
     def of(self, address: str) -> list[int]:
         """The ports of one address in the order that they were connected to."""

@@ -68,7 +68,8 @@ class Peers:
         ip("addr add 192.0.2.254/24 dev peers")
         ip("addr add 2001:db8::fe/64 dev peers nodad")
         ip("link set peers up")
-        self.syns: list[int] = []  # last byte of the address of each
+        # Last byte of the address and both ports of each. One that the kernel sends again comes from the same port.
+        self.syns: set[tuple[int, bytes]] = set()
         self._end = os.eventfd(0)
         self._thread = threading.Thread(target=self._answer)
         self._thread.start()
@@ -97,7 +98,7 @@ class Peers:
         if protocol != socket.IPPROTO_TCP or packet[start + 13] != SYN:
             return
         source, peer = (packet[8:24], packet[24:40]) if v6 else (packet[12:16], packet[16:20])
-        self.syns.append(peer[-1])
+        self.syns.add((peer[-1], packet[start : start + 4]))
         kind, *what = ANSWERS.get(peer[-1], ("mute",))
         if kind == "icmp":
             body = struct.pack("!BBHI", 1 if v6 else 3, what[v6], 0, 0) + packet[: start + 20]

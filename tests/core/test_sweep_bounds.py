@@ -64,12 +64,11 @@ async def test_a_new_rate_holds_at_once(kind, loopback):
 
 async def test_a_connect_is_given_its_timeout_and_not_much_more(kind, loopback):
     with kind(never=NOBODY, rate=math.inf, timeout=60) as sweep:
+        sweep.add(1, packed("127.1.0.1"), [loopback.mute])
         began = time.monotonic()
-        sweep.add(1, packed("127.1.0.1"), [loopback.mute], timeout=0.3)
-        sweep.add(2, packed("127.1.0.2"), [loopback.mute], timeout=0.1)
-        first, second = await drive(sweep, 2)
-        assert (first, second) == (Finished(2, bytes([FILTERED])), Finished(1, bytes([FILTERED])))
-        assert 0.3 <= time.monotonic() - began < 5
+        sweep.add(2, packed("127.1.0.2"), [loopback.mute], timeout=0.3)
+        assert await drive(sweep, 1) == [Finished(2, bytes([FILTERED]))]
+        assert 0.3 <= time.monotonic() - began < PATIENCE
 
 
 async def test_sockets_waiting_and_handed_over_are_bounded_together(kind, loopback):
@@ -273,7 +272,10 @@ def test_a_sweep_that_is_dropped_ends_its_thread_and_closes_its_descriptors(loop
     for host in range(100):
         sweep.add(host, packed(text(host)), [loopback.mute])
     time.sleep(0.02)
-    assert threads() == running + 1
+    (own,) = threads() - running
     del sweep
-    assert threads() == running
+    deadline = time.monotonic() + PATIENCE
+    while own in threads():  # one that was joined is in /proc a little longer
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
     assert descriptors() == before

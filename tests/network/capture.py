@@ -38,7 +38,8 @@ class Capture:
         os.close(self._end)
 
     def _read(self) -> None:
-        while self._end not in select.select([self._socket, self._end], [], [])[0]:
+        # Whatever came before the end is read.
+        while self._socket in select.select([self._socket, self._end], [], [])[0]:
             packet, (_, protocol, kind, *_rest) = self._socket.recvfrom(65536)
             if protocol in _IP and kind != _OUTGOING:
                 to = packet[24:40] if packet[0] >> 4 == 6 else packet[16:20]

@@ -40,6 +40,8 @@ class Internet:
             _opened(hosts, name) for name in ("scanner", "router", "targets", "far")
         )
         self.router.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
+        # It tells everybody what it rejects, and not only six of them and one more each second.
+        self.router.sysctl(ipv4__icmp_ratelimit=0, ipv6__icmp__ratelimit=0)
         for number, host in enumerate((self.scanner, self.targets, self.far), 1):
             net = (SCANNER, TARGETS, FAR)[number - 1]
             join(host, "wire", self.router, f"wire{number}")

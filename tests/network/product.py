@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 FACES = "tcp = 443, mail = 25, http = 80"
 NAME = "canary.test"  # of the first canary, for the daemon and nobody else
 _ALONE = "mount --bind {hosts} /etc/hosts && mount --bind {resolv} /etc/resolv.conf && exec {python} -m scanner run"
-_PATIENCE = 40.0  # seconds for whatever must happen
+_PATIENCE = 90.0  # seconds for whatever must happen
 
 
 @dataclass
@@ -93,7 +93,7 @@ events = "{self.folder / "events.jsonl"}"
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE * 2,
+            timeout=_PATIENCE,
             env=self.environment(),
             cwd=ROOT,
         )
@@ -167,10 +167,18 @@ class Daemon:
         self.product.command("nominate", *words, *addresses, code=0)
 
     def events(self, address: object = "") -> list[dict[str, Any]]:
-        """Published so far, of one address or all."""
+        """Published so far, of one address or all. A line without its end is just being written."""
         path = self.product.folder / "events.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []
         return [event for event in map(json.loads, lines) if not address or event["address"] == str(address)]
+
+    def idle(self) -> tuple[Any, ...]:
+        """Empty while it is at work; else what it has done, and when its heartbeat said so."""
+        status = self.status()
+        ((at,),) = self.rows("SELECT at FROM status WHERE name = 'daemon'")
+        done = (status["controls"]["rounds"], status["visits"], status["void_visits"])
+        told = len(self.events()) == self.rows("SELECT count(*) FROM events")[0][0]
+        return (done, at) if told and not status["schedule"]["under_way"] else ()
 
     def states(self, address: Address) -> list[str]:
         """What each visit to it came to, the latest last."""

@@ -102,7 +102,7 @@ def serving(host: Namespace, *relays: Relay) -> Iterator[None]:
 
     server = host.serve(main)
     try:
-        assert ready.wait(10), "the relays do not start"
+        assert ready.wait(30), "the relays do not start"
         yield
     finally:
         server.stop()

@@ -13,7 +13,7 @@ from tests.network.internet import CANARY, CANARY6, MAIN, far, target, target6
 from tests.network.relays import PORT, Relay, serving
 from tests.network.slow import SlowWay
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 HOP = far(20)
 EXITS = tuple(target(number) for number in (106, 107, 108, 109))

@@ -14,7 +14,7 @@ from tests.peers.programs import AS_ROOT, NOBODY, environment, find
 PORT = 1080  # every peer's, on an address of its own
 PROTOCOLS = ("http-connect", "http-get", "http-post", "socks4", "socks4a", "socks5")
 DOMAIN = "mail.canary.test"  # whose mail the canary takes; the mail servers are told where it goes
-RECEIPT_WAIT = 2.0  # seconds
+RECEIPT_WAIT = 5.0  # seconds
 MAIL_PORTS = (25, 465)
 NAME = "canary.peers.test"  # in the peers' own hosts file: nobody asks a name server
 

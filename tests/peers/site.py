@@ -21,7 +21,7 @@ from tests.peers.enclosure import UNSHARE, Enclosure
 from tests.peers.place import PORT, Place, nobody
 from tests.peers.programs import AS_ROOT, NOBODY, program
 
-_STARTS = 30.0  # seconds until a server takes connections; squid needs one of them
+_STARTS = 60.0  # seconds until a server takes connections; squid needs one of them
 _STOPS = 10.0
 _LIBC = ctypes.CDLL(None)
 

@@ -11,6 +11,7 @@ from scanner.publish.image import Image, item_of
 from scanner.publish.rbldnsd import Zone
 from scanner.publish.views import Heading, view
 from tests.peers.programs import environment, lacking, needed
+from tests.peers.site import takes_connections
 
 META = Meta("proxywarden", time.time(), time.time() + 86400, ("ops", "rss", "dul", "rbl"), "http://127.0.0.1/lookup/")
 LISTED = ["11.0.0.1", "198.51.100.7", "2a00::1"]
@@ -114,11 +115,10 @@ def running(command, port, directory):
         argv = [str(part) for part in command]
         server = subprocess.Popen(argv, env=environment(), stdout=output, stderr=output, cwd=directory)
     try:
-        for _ in range(200):
-            with socket.socket() as tcp:
-                if tcp.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        deadline = time.monotonic() + TIMEOUT
+        while not takes_connections("127.0.0.1", port):
             assert server.poll() is None, (directory / "output").read_text()
+            assert time.monotonic() < deadline, (directory / "output").read_text()
             time.sleep(0.05)
         yield
     finally:

@@ -12,7 +12,7 @@ from tests.peers.programs import environment, needed
 from tests.peers.servers.http import squid
 from tests.peers.site import Site
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 HERE = target(1)
 HTTP = ("http-connect", "http-get", "http-post")
 _RULES = """

@@ -61,7 +61,7 @@ def connection(server):
             yield one
     finally:
         with admin.connect() as one:
-            one.execute(sa.text("DROP DATABASE ours"))
+            one.execute(sa.text("DROP DATABASE ours WITH (FORCE)"))
 
 
 def migrated(connection, revision):

@@ -5,7 +5,7 @@ import pytest
 from tests.peers.servers import PEERS
 from tests.peers.story import check_listing, check_removal, lived_through
 
-pytestmark = pytest.mark.timeout(300)  # the first one lives through it all
+pytestmark = pytest.mark.timeout(600)  # the first one lives through it all
 
 
 @pytest.fixture(scope="module")

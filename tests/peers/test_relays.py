@@ -9,7 +9,7 @@ from tests.peers.programs import version
 from tests.peers.servers.mail import RELAY, RELAYS
 from tests.peers.table import ROWS, Row
 
-pytestmark = pytest.mark.timeout(300)  # the first one starts them all
+pytestmark = pytest.mark.timeout(600)  # the first one starts them all
 
 
 @pytest.mark.parametrize("peer", RELAYS, ids=lambda peer: peer.id)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import mailbox
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,12 @@ from scanner.mailer import Down, Mailer
 from scanner.settings import IdentitySection, MailSection, Settings
 from scanner.store import Store, open_store
 from tests.peers.programs import needed
+from tests.peers.site import takes_connections
 from tests.scanner.live import free_port
 from tests.scanner.smarthost import CERTIFICATE
 from tests.scanner.test_mailer import SECRET, WHO, outcome, outcome_again, state_of
 
-_STARTS = 20.0  # seconds
+_STARTS = 60.0  # seconds
 
 
 @pytest.fixture
@@ -43,15 +43,13 @@ def aiosmtpd(port: int, folder: Path, *options: str) -> Iterator[None]:
     )
     try:
         deadline = time.monotonic() + _STARTS
-        while time.monotonic() < deadline:
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
+        while not takes_connections("127.0.0.1", port):
+            assert time.monotonic() < deadline, "aiosmtpd takes no connections"
             time.sleep(0.05)
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(_STARTS)
 
 
 def settings(tmp_path: Path, port: int, **mail: object) -> Settings:

@@ -57,7 +57,7 @@ percent:
 DISCARDS = "gone:\n  driver = redirect\n  data = :blackhole:\n  allow_fail\n"
 LOGIN = "require message = 530 5.7.0 Authentication required\n    authenticated = *"
 QUEUES = "queue_only = true"
-_QUEUE_RUNS = "-q6s"  # longer than a visit waits for a letter
+_QUEUE_RUNS = "-q11s"  # longer than a visit waits for a letter
 
 
 def exim(hosts: str = "203.0.113.0/24", *, first: str = "", router: str = "", options: str = "") -> Start:

@@ -68,7 +68,7 @@ def tor_without_a_way(site: Site) -> None:
         f"""
 Socks5Proxy {site.address}:9
 SocksPort {site.at}
-SocksTimeout 5
+SocksTimeout 60
 DataDirectory {site.folder}/data
 Log notice file {site.log}
 """,

@@ -135,7 +135,9 @@ class Pipeline:
             unlisted = decision.barred or decision.held
             return decision
 
-        events = await self._insist(partial(self._store.conclude, record, decided, lease=leased))
+        not_before = removal_rule(self.settings)
+        conclude = partial(self._store.conclude, record, decided, lease=leased, not_before=not_before)
+        events = await self._insist(conclude)
         if unlisted:
             _log.warning("not listed", address=str(target.address), why=unlisted, found=record.verdict.why)
         self._heard(record, events)

@@ -26,7 +26,7 @@ from scanner.model import (
     Watch,
 )
 from scanner.store.appeals import note_end
-from scanner.store.intake import add_step, hold, nominated_since
+from scanner.store.intake import NotBefore, add_step, at_once, go_on, hold, nominated_since
 from scanner.store.letters import post, refused_since, settle_delivery
 from scanner.store.reading import excluded, excluded_since, standing
 from scanner.store.rows import (
@@ -54,7 +54,11 @@ class Resume(Protocol):
 
 
 def conclude(
-    connection: sqlite3.Connection, record: VisitRecord, decide: Decide, lease: Leased | None
+    connection: sqlite3.Connection,
+    record: VisitRecord,
+    decide: Decide,
+    lease: Leased | None,
+    not_before: NotBefore = at_once,
 ) -> tuple[Event, ...]:
     """() where the visit is there already, or its lease counts no more: then it is kept, and changes nothing."""
     visit = record.visit
@@ -68,7 +72,7 @@ def conclude(
     _insert_visit(connection, record)
     _count_endpoints(connection, record)
     post(connection, record)
-    events = _apply(connection, address, decision)
+    events = _apply(connection, address, decision, not_before)
     if decision.held:
         hold(connection, address, decision.held, record.ended)
     after = decision.next_target
@@ -152,32 +156,35 @@ def end_exclusion(connection: sqlite3.Connection, network: str, resume: Resume, 
     return True
 
 
-def _apply(connection: sqlite3.Connection, address: str, decision: Decision) -> tuple[Event, ...]:
+def _apply(
+    connection: sqlite3.Connection, address: str, decision: Decision, not_before: NotBefore = at_once
+) -> tuple[Event, ...]:
     events = tuple(_append(connection, event) for event in decision.events)
     _set_watch(connection, address, "ops", decision.watch)
     _set_watch(connection, address, "rss", decision.relay)
     if decision.removal is not None:
-        add_step(connection, _as_asked(connection, decision.removal))
+        add_step(connection, _as_asked(connection, decision.removal, not_before))
     return events
 
 
-def _as_asked(connection: sqlite3.Connection, step: RemovalStep) -> RemovalStep:
-    """The outcome for the address that was asked about: an exit stays with another entry that it has."""
+def _as_asked(connection: sqlite3.Connection, step: RemovalStep, not_before: NotBefore) -> RemovalStep:
+    """The outcome for the address that was asked about: an exit stays with another entry, which comes next."""
     if step.state is not RemovalState.DELISTED:
         return step
-    asked = connection.execute("SELECT address FROM removals WHERE id = ?", (step.removal,)).fetchone()
+    asked = connection.execute(
+        "SELECT address, target FROM removals WHERE id = ? AND running", (step.removal,)
+    ).fetchone()
     keys = covering(asked[0]) if asked else ()
     kept = connection.execute(
         f"SELECT entry FROM listings WHERE address IN ({', '.join('?' * len(keys))}) AND entry IS NOT NULL", keys
     ).fetchone()
     if kept is None:
         return step
-    connection.execute("UPDATE removals SET partly = ? WHERE id = ? AND running", (True, step.removal))
-    detail = (
-        f"the entry that was retested is off the list, but conversations through {kept[0]} come out here too:"
-        " the next request retests that one"
-    )
-    return replace(step, state=RemovalState.STILL_OPEN, detail=detail)
+    detail = f"{asked[1]} is off the list, but conversations through {kept[0]} come out here too"
+    if go_on(connection, step, ip_address(kept[0]), not_before):
+        return replace(step, state=RemovalState.RETESTING, detail=f"{detail}: now that one is retested")
+    connection.execute("UPDATE removals SET partly = ? WHERE id = ?", (True, step.removal))
+    return replace(step, state=RemovalState.STILL_OPEN, detail=f"{detail}: the next request retests that one")
 
 
 def _append(connection: sqlite3.Connection, event: Event) -> Event:

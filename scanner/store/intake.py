@@ -143,6 +143,20 @@ def refusal(
     if target is None:
         return RemovalRefused("not_listed")
     terms = _weighed(connection, address, terms)
+    refused = _not_now(connection, address, target, at, not_before, control=terms.control)
+    return refused or removal_limits(connection, target, requester, at, terms) or target
+
+
+def _not_now(
+    connection: sqlite3.Connection,
+    address: Address,
+    target: Address,
+    at: float,
+    not_before: NotBefore,
+    *,
+    control: bool,
+) -> RemovalRefused | None:
+    """Why the target can't be retested now, whoever asks."""
     running = connection.execute("SELECT id FROM removals WHERE target = ? AND running", (str(target),)).fetchone()
     if running is not None:
         return RemovalRefused("running", running=running[0])
@@ -150,14 +164,14 @@ def refusal(
         return RemovalRefused("excluded")
     (last,) = connection.execute(
         "SELECT max(at) FROM removals WHERE (address = ? OR target = ?) AND (control OR NOT ?)",
-        (str(address), str(target), terms.control),
+        (str(address), str(target), control),
     ).fetchone()
     if last is not None and at < last + REMOVAL_PAUSE:
         return RemovalRefused("too_soon", not_before=last + REMOVAL_PAUSE)
     moment = not_before(standing(connection, str(target), at))
-    if at < moment and not terms.control:
+    if at < moment and not control:
         return RemovalRefused("relisted", not_before=moment)
-    return removal_limits(connection, target, requester, at, terms) or target
+    return None
 
 
 def _weighed(connection: sqlite3.Connection, address: Address, terms: Terms) -> Terms:
@@ -199,6 +213,16 @@ def request_removal(
     spend_removal(connection, target, requester, at, terms)
     removal = _begin(connection, address, target, requester, at, control=terms.control)
     return removal if tell is None else replace(removal, told=expect(connection, removal.id, tell, at))
+
+
+def go_on(connection: sqlite3.Connection, step: RemovalStep, entry: Address, not_before: NotBefore) -> bool:
+    """Whether the request for an exit goes on with another of its entries: where one for that would be taken."""
+    (control,) = connection.execute("SELECT control FROM removals WHERE id = ?", (step.removal,)).fetchone()
+    if _not_now(connection, entry, entry, step.at, not_before, control=bool(control)) is not None:
+        return False
+    connection.execute("UPDATE removals SET target = ? WHERE id = ?", (str(entry), step.removal))
+    schedule(connection, Target(entry, Reason.REMOVAL, step.at, step.removal, 1))
+    return True
 
 
 def retest_by_hand(connection: sqlite3.Connection, address: Address, requester: str, at: float) -> str:

@@ -74,7 +74,7 @@ def _buckets(target: Address, requester: str, terms: Terms) -> list[tuple[str, i
 def _paused_until(connection: sqlite3.Connection, requester: str, at: float) -> float:
     """A day after the last of three failures within a day. Requests with shown control are not counted.
 
-    Nor is one for an exit that repaired the entry that was retested: the others are retested by requests of their own.
+    Nor is one for an exit that repaired the entry that was retested, where the next one could not be retested yet.
     """
     failures = [
         moment

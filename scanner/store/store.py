@@ -139,7 +139,7 @@ class Store:
         terms: Terms = intake.NO_TERMS,
         tell: Recipient | None = None,
     ) -> Removal:
-        """Raises RemovalRefused. A retest is due at once: of the address, of an exit that of its entry.
+        """Raises RemovalRefused. A retest is due at once: of the address, of an exit that of its entries in turn.
 
         not_before: policy's word on a relisted address; pure, runs in the writer's thread. tell: of the outcome.
         """
@@ -194,12 +194,20 @@ class Store:
 
     # Decisions
 
-    async def conclude(self, record: VisitRecord, decide: Decide, *, lease: Leased | None) -> tuple[Event, ...]:
+    async def conclude(
+        self,
+        record: VisitRecord,
+        decide: Decide,
+        *,
+        lease: Leased | None,
+        not_before: NotBefore = intake.at_once,
+    ) -> tuple[Event, ...]:
         """Commit a visit and all that follows from it, or nothing. decide: pure; runs in the writer's thread.
 
-        () where the visit is there already; also where the lease counts no more: it is kept as void.
+        () where the visit is there already; also where the lease counts no more: it is kept as void. not_before: as
+        of request_removal(), for the next entry of an exit whose removal was asked for.
         """
-        return await self._write(conclude.conclude, record, decide, lease)
+        return await self._write(conclude.conclude, record, decide, lease, not_before)
 
     async def change(self, address: str, decide: Decide, at: float, *, by: Deed | None = None) -> tuple[Event, ...]:
         """A decision without a visit: the operator's word. address: or a CIDR."""

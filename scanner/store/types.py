@@ -80,9 +80,9 @@ class Nomination:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A removal request and its steps so far. target: the address that is retested; of an exit, its entry.
+    """A removal request and its steps so far. target: the address that is retested; of an exit, one of its entries.
 
-    partly: that entry was repaired, but the exit has another, which the next request retests.
+    partly: that entry was repaired, but the exit has another, which can't be retested yet: the next request does.
     """
 
     id: str  # 32 hex digits

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
+from itertools import pairwise
 
 import pytest
 import structlog
@@ -27,6 +28,7 @@ from scanner.model import (
     State,
     Target,
 )
+from scanner.settings import ListsSection, OpsSection
 from scanner.store import StoreError
 from tests.scanner.live import CANARY, PORT, Canary, canary, lab, lab_host, nominate, peer, settings, until
 
@@ -99,6 +101,37 @@ async def test_nominated_proven_listed_repaired_and_delisted(tmp_path, main):
         kinds = [event.kind for event in await daemon.store.events()]
         assert kinds == [EventKind.LISTED, EventKind.DELISTED]
         assert daemon.pipeline.void == 0
+
+
+@pytest.mark.parametrize(("repaired", "ends"), [(3, RemovalState.DELISTED), (2, RemovalState.STILL_OPEN)])
+async def test_one_request_for_an_exit_retests_its_entries_in_turn(repaired, ends, tmp_path, main):
+    exit_ = IPv4Address("127.82.6.9")
+    entries = [
+        replace(lab_host(f"6.{last}", "connect-other-exit", repair=Repair.DENIES), exit=exit_) for last in (10, 11, 12)
+    ]
+    often_enough = ListsSection(ops=OpsSection(exit_interval_minutes=1e-9))  # in a single visit
+    async with running(tmp_path, main, hosts=entries, lists=often_enough) as daemon:
+        for entry in entries:  # the first has the exit's listing, and the next where that one goes
+            await open_and_listed(daemon, entry)
+        assert [item.type for item in await daemon.store.lookup(exit_)] == ["exit"]
+        for entry in entries[:repaired]:
+            daemon.network.repair(entry.address)
+        removal = await daemon.store.request_removal(exit_, "owner", time.time())
+        daemon.ring()
+
+        async def over():
+            return (await outcome(daemon, removal)).state.final
+
+        await until(over)
+        ended = await outcome(daemon, removal)
+        assert (ended.state, ended.partly, ended.target) == (ends, False, entries[-1].address)
+        assert [step.detail for step in ended.steps if "off the list, but" in step.detail] == [
+            f"{one.address} is off the list, but conversations through {then.address} come out here too:"
+            " now that one is retested"
+            for one, then in pairwise(entries)
+        ]
+        assert [bool(await listed(daemon, entry)) for entry in entries] == [False, False, repaired < 3]
+        assert bool(await daemon.store.lookup(exit_)) == (repaired < 3)
 
 
 async def kill(main: Canary, nursery, monkeypatch):

@@ -295,30 +295,64 @@ def test_kinds_that_prove() -> None:
     ("name", "asked"), [(EXIT, EXIT), ("2001:db8:1:2::/64", "2001:db8:1:2::beef")], ids=["IPv4", "IPv6"]
 )
 async def test_a_removal_asked_for_an_exit_ends_with_the_exit(store: Store, name: str, asked: str) -> None:
-    """Its entry is retested; where another entry has it too, it stays, and its owner is told."""
+    """Its entry is retested, then another entry that it has."""
     other, exit_ = ip_address("192.0.2.2"), exit_listing(name)
-    of = listing(exits=(name,))
+    of, of_other = listing(exits=(name,)), listing(str(other), exits=(name,))
     decide = Decide(
         event(EventKind.LISTED, of), event(EventKind.LISTED, exit_), watch=watch(), then=target(due=AT + DAY)
     )
     await store.conclude(record(), decide, lease=None)
-    await store.conclude(record(target(other)), lists(listing(str(other), exits=(name,)), at=other), lease=None)
+    await store.conclude(record(target(other)), lists(of_other, at=other), lease=None)
     removal = await store.request_removal(ip_address(asked), "owner", AT + 20)
     assert removal.target == ENTRY
     moved = event(EventKind.CONFIRMED, replace(exit_, entry=str(other)), AT + 40)
     step = RemovalStep(removal.id, AT + 40, RemovalState.DELISTED, "closed twice: removed from the list")
     retested = record(Target(ENTRY, Reason.REMOVAL, AT + 30, removal.id, 2), ended=AT + 40)
     await store.conclude(retested, Decide(event(EventKind.DELISTED, of, AT + 40), moved, removal=step), lease=None)
+    then = await store.removal(removal.id)
+    assert then is not None
+    assert (then.state, then.target, then.partly) == (RemovalState.RETESTING, other, False)
+    assert f"{ENTRY} is off the list, but conversations through {other} come out here too" in then.steps[-1].detail
+    assert await store.lookup(ip_address(asked)) == [moved.listing]
+    assert await store.verify() == []
+    (leased,) = await store.lease("me", AT + 41, 600, 1)
+    assert leased.target == Target(other, Reason.REMOVAL, AT + 40, removal.id, 1)
+    ends = event(EventKind.DELISTED, of_other, AT + 50), event(EventKind.DELISTED, moved.listing, AT + 50)
+    last = Decide(*ends, removal=replace(step, at=AT + 50))
+    await store.conclude(record(leased.target, ended=AT + 50), last, lease=leased)
+    ended = await store.removal(removal.id)
+    assert ended is not None
+    assert (ended.state, ended.partly) == (RemovalState.DELISTED, False)
+    assert await store.verify() == []
+
+
+@pytest.mark.parametrize("why", ["running", "too_soon", "excluded", "relisted"])
+async def test_an_entry_that_no_request_could_retest_now_ends_that_for_its_exit(store: Store, why: str) -> None:
+    other, exit_ = ip_address("192.0.2.2"), exit_listing()
+    of, of_other = listing(exits=(EXIT,)), listing(str(other), exits=(EXIT,))
+    await store.conclude(record(), Decide(event(EventKind.LISTED, of), event(EventKind.LISTED, exit_)), lease=None)
+    await store.conclude(record(target(other)), lists(of_other, at=other), lease=None)
+    if why in ("running", "too_soon"):
+        before = await store.request_removal(other, "another", AT + 15)
+    if why == "too_soon":
+        await store.removal_step(RemovalStep(before.id, AT + 16, RemovalState.INCONCLUSIVE))
+    if why == "excluded":
+        await store.exclude(f"{other}/32", "asked", "test", AT + 15)
+    removal = await store.request_removal(ip_address(EXIT), "owner", AT + 20)
+    moved = event(EventKind.CONFIRMED, replace(exit_, entry=str(other)), AT + 40)
+    step = RemovalStep(removal.id, AT + 40, RemovalState.DELISTED)
+    retested = record(Target(ENTRY, Reason.REMOVAL, AT + 30, removal.id, 2), ended=AT + 40)
+    decide = Decide(event(EventKind.DELISTED, of, AT + 40), moved, removal=step)
+    not_before = AT + DAY if why == "relisted" else 0.0
+    await store.conclude(retested, decide, lease=None, not_before=lambda standing: not_before)
     kept = await store.removal(removal.id)
     assert kept is not None
-    assert kept.state is RemovalState.STILL_OPEN
-    assert kept.partly
+    assert (kept.state, kept.partly) == (RemovalState.STILL_OPEN, True)
     assert f"through {other} come out here too: the next request retests that one" in kept.steps[-1].detail
-    assert await store.lookup(ip_address(asked)) == [moved.listing]
 
 
 async def test_closing_one_entry_of_an_exit_is_no_failure(store: Store) -> None:
-    """Each request retests one of them; three that ended still open would pause the requester."""
+    """Where the next can't be retested yet. Three that ended still open would pause the requester."""
     entries = [ip_address("192.0.2.1") + number for number in range(5)]
     listings = [listing(str(entry), exits=(EXIT,)) for entry in entries]
     for entry, of in zip(entries, listings, strict=True):
@@ -331,10 +365,13 @@ async def test_closing_one_entry_of_an_exit_is_no_failure(store: Store) -> None:
         at = AT + number * 1000
         removal = await store.request_removal(ip_address(EXIT), "owner", at, terms=terms, tell=tell)
         assert removal.target == entry
+        another = await store.request_removal(entries[number], "another", at) if number < len(entries) else None
         left = (EventKind.CONFIRMED, exits[number]) if number < len(entries) else (EventKind.DELISTED, exits[-1])
         step = RemovalStep(removal.id, at, RemovalState.DELISTED, "closed twice: removed from the list")
         events = event(EventKind.DELISTED, of, at), event(*left, at)
         await store.change(str(entry), Decide(*events, removal=step), at)
+        if another is not None:
+            await store.removal_step(RemovalStep(another.id, at, RemovalState.INCONCLUSIVE))
         ended = await store.removal(removal.id)
         out = await store.outbox.take(at, 30 * DAY)
         assert ended is not None

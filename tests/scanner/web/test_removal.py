@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 
 import httpx
 import pytest
@@ -71,13 +72,16 @@ async def test_asked_in_vain_the_page_says_what_next(
     assert ("pause your requests" in page) is paused
 
 
-async def test_one_of_two_entries_closed_the_page_says_what_next(browse: Browse, store: Store) -> None:
+async def test_one_of_two_entries_closed_and_the_other_asked_for_elsewhere_the_page_says_what_next(
+    browse: Browse, store: Store
+) -> None:
     now, other, exit_ = time.time(), "192.0.2.2", "192.0.2.9"
     await list_by_proof(store, PROXY, now, exits=(exit_,))
     await list_by_proof(store, other, now, exits=(exit_,))
     await list_by_proof(store, exit_, now, type="exit", entry=PROXY)
     client = browse()
     id_ = (await ask(client, exit_)).json()["id"]
+    await store.request_removal(ip_address(other), "another", now)
 
     def closed(standing: Standing) -> Decision:
         (entry,) = [listing for listing in standing.listings if listing.address == PROXY]

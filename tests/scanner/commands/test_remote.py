@@ -315,7 +315,7 @@ LYING = {
     "no steps": sent({"state": "retesting", "steps": 5}),
     "steps of nothing": sent({"state": "retesting", "steps": [None]}),
     "steps without a text": sent({"state": "retesting", "steps": [{"at": 1, "state": [], "detail": None}]}),
-    "very many steps": sent({"state": "retesting", "steps": [ESCAPES] * 101}),
+    "very many steps": sent({"state": "retesting", "steps": [ESCAPES] * 1001}),
 }
 
 

@@ -14,6 +14,7 @@ from secrets import token_hex
 from scanner.listing import strangers_may_send
 from scanner.model import Address, Reason, RemovalState, RemovalStep, Standing, Target
 from scanner.store.appeals import follow
+from scanner.store.limits import not_before as free_from
 from scanner.store.limits import removal_limits, spend_removal, take
 from scanner.store.outbox import Recipient, expect, release
 from scanner.store.reading import excluded, lookup, standing
@@ -166,8 +167,9 @@ def _not_now(
         "SELECT max(at) FROM removals WHERE (address = ? OR target = ?) AND (control OR NOT ?)",
         (str(address), str(target), control),
     ).fetchone()
-    if last is not None and at < last + REMOVAL_PAUSE:
-        return RemovalRefused("too_soon", not_before=last + REMOVAL_PAUSE)
+    paused = max(_paused(connection, target, at, control=control), 0.0 if last is None else last + REMOVAL_PAUSE)
+    if at < paused:
+        return RemovalRefused("too_soon", not_before=paused)
     moment = not_before(standing(connection, str(target), at))
     if at < moment and not control:
         return RemovalRefused("relisted", not_before=moment)
@@ -217,12 +219,26 @@ def request_removal(
 
 def go_on(connection: sqlite3.Connection, step: RemovalStep, entry: Address, not_before: NotBefore) -> bool:
     """Whether the request for an exit goes on with another of its entries: where one for that would be taken."""
-    (control,) = connection.execute("SELECT control FROM removals WHERE id = ?", (step.removal,)).fetchone()
+    target, asked, control = connection.execute(
+        "SELECT target, at, control FROM removals WHERE id = ?", (step.removal,)
+    ).fetchone()
     if _not_now(connection, entry, entry, step.at, not_before, control=bool(control)) is not None:
         return False
+    for retested, at in ((target, asked), (entry, step.at)):
+        take(connection, _pause_of(retested, control=bool(control)), at, 1, REMOVAL_PAUSE)
     connection.execute("UPDATE removals SET target = ? WHERE id = ?", (str(entry), step.removal))
     schedule(connection, Target(entry, Reason.REMOVAL, step.at, step.removal, 1))
     return True
+
+
+def _paused(connection: sqlite3.Connection, target: Address, at: float, *, control: bool) -> float:
+    """Until when, because a request for an exit came to it: its row tells only what it retested last, and not when."""
+    keys = {_pause_of(target, control=True), _pause_of(target, control=control)}
+    return max(free_from(connection, key, at, 1, REMOVAL_PAUSE) for key in keys)
+
+
+def _pause_of(target: Address | str, *, control: bool) -> str:
+    return f"retest{':control' if control else ''}:{target}"
 
 
 def retest_by_hand(connection: sqlite3.Connection, address: Address, requester: str, at: float) -> str:

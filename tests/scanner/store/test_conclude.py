@@ -8,7 +8,7 @@ import trio
 
 from scanner.listing import REOPENED, resume
 from scanner.model import EventKind, Kind, Reason, RemovalState, RemovalStep, Standing, State, Target
-from scanner.store import NominationIn, Store, Terms
+from scanner.store import REMOVAL_PAUSE, NominationIn, Store, Terms
 from scanner.store.outbox import Recipient
 from tests.scanner.store.make import (
     AT,
@@ -349,6 +349,45 @@ async def test_an_entry_that_no_request_could_retest_now_ends_that_for_its_exit(
     assert kept is not None
     assert (kept.state, kept.partly) == (RemovalState.STILL_OPEN, True)
     assert f"through {other} come out here too: the next request retests that one" in kept.steps[-1].detail
+
+
+@pytest.mark.parametrize("control", [False, True])
+async def test_an_entry_that_a_request_for_an_exit_came_to_is_not_asked_for_again_at_once(
+    store: Store, control: bool
+) -> None:
+    """Its pause is from when its turn came; and no turn comes twice within it."""
+    other, exit_ = ip_address("192.0.2.2"), exit_listing()
+    of, of_other = listing(exits=(EXIT,)), listing(str(other), exits=(EXIT,))
+    await store.conclude(record(), Decide(event(EventKind.LISTED, of), event(EventKind.LISTED, exit_)), lease=None)
+    await store.conclude(record(target(other)), lists(of_other, at=other), lease=None)
+    terms = Terms(control=control)
+    removal = await store.request_removal(ip_address(EXIT), "owner", AT + 20, terms=terms)
+    turn = AT + 400
+    step = RemovalStep(removal.id, turn, RemovalState.DELISTED)
+    moved = event(EventKind.CONFIRMED, replace(exit_, entry=str(other)), turn)
+    retested = record(Target(ENTRY, Reason.REMOVAL, AT + 30, removal.id, 2), ended=turn)
+    await store.conclude(retested, Decide(event(EventKind.DELISTED, of, turn), moved, removal=step), lease=None)
+    await store.change(str(ENTRY), Decide(event(EventKind.LISTED, of, turn)), turn)
+    refused = (await store.dossier(ENTRY, turn + 1, terms=terms)).refused
+    assert refused is not None
+    assert (refused.reason, refused.not_before) == ("too_soon", removal.at + REMOVAL_PAUSE)
+
+    back = event(EventKind.CONFIRMED, exit_, turn + 100)
+    step = replace(step, at=turn + 100)
+    retested = record(Target(other, Reason.REMOVAL, turn, removal.id, 2), ended=turn + 100)
+    closed = Decide(event(EventKind.DELISTED, of_other, turn + 100), back, removal=step)
+    await store.conclude(retested, closed, lease=None)
+    ended = await store.removal(removal.id)
+    assert ended is not None
+    assert (ended.state, ended.partly) == (RemovalState.STILL_OPEN, True)
+    await store.change(str(other), Decide(event(EventKind.LISTED, of_other, turn + 100)), turn + 100)
+    for at in (AT + 20 + REMOVAL_PAUSE, turn + REMOVAL_PAUSE - 1):
+        refused = (await store.dossier(other, at, terms=terms)).refused
+        assert refused is not None
+        assert (refused.reason, refused.not_before) == ("too_soon", turn + REMOVAL_PAUSE)
+    assert (await store.dossier(other, turn + REMOVAL_PAUSE, terms=terms)).refused is None
+    if not control:
+        assert (await store.dossier(other, turn + 101, terms=Terms(control=True))).refused is None
 
 
 async def test_closing_one_entry_of_an_exit_is_no_failure(store: Store) -> None:

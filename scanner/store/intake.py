@@ -140,7 +140,7 @@ def refusal(
     terms: Terms = NO_TERMS,
 ) -> RemovalRefused | Address:
     """Why a removal request would not be taken, or else the address that would be retested."""
-    target = _retested(connection, address)
+    target = retested(connection, address)
     if target is None:
         return RemovalRefused("not_listed")
     terms = _weighed(connection, address, terms)
@@ -156,16 +156,20 @@ def _not_now(
     not_before: NotBefore,
     *,
     control: bool,
+    by: str = "",
 ) -> RemovalRefused | None:
-    """Why the target can't be retested now, whoever asks."""
-    running = connection.execute("SELECT id FROM removals WHERE target = ? AND running", (str(target),)).fetchone()
+    """Why the target can't be retested now, whoever asks. by: the request that goes on with it."""
+    running = connection.execute(
+        "SELECT id FROM removals WHERE (target = ? OR address = ?) AND running AND id <> ?",
+        (str(target), str(address), by),
+    ).fetchone()
     if running is not None:
         return RemovalRefused("running", running=running[0])
     if excluded(connection, str(target)) is not None:
         return RemovalRefused("excluded")
     (last,) = connection.execute(
-        "SELECT max(at) FROM removals WHERE (address = ? OR target = ?) AND (control OR NOT ?)",
-        (str(address), str(target), control),
+        "SELECT max(at) FROM removals WHERE (address = ? OR target = ?) AND (control OR NOT ?) AND id <> ?",
+        (str(address), str(target), control, by),
     ).fetchone()
     paused = max(_paused(connection, target, at, control=control), 0.0 if last is None else last + REMOVAL_PAUSE)
     if at < paused:
@@ -183,7 +187,7 @@ def _weighed(connection: sqlite3.Connection, address: Address, terms: Terms) -> 
     return replace(terms, control=not strangers_may_send(lookup(connection, address)))
 
 
-def _retested(connection: sqlite3.Connection, address: Address) -> Address | None:
+def retested(connection: sqlite3.Connection, address: Address) -> Address | None:
     """The address itself where a probe listed it, else the entry of the exit that it is, else None.
 
     What a person listed, or a whole dynamic range, no retest can refute.
@@ -217,18 +221,22 @@ def request_removal(
     return removal if tell is None else replace(removal, told=expect(connection, removal.id, tell, at))
 
 
-def go_on(connection: sqlite3.Connection, step: RemovalStep, entry: Address, not_before: NotBefore) -> bool:
-    """Whether the request for an exit goes on with another of its entries: where one for that would be taken."""
+def go_on(
+    connection: sqlite3.Connection, step: RemovalStep, entry: Address, not_before: NotBefore
+) -> RemovalRefused | None:
+    """The request for an exit goes on with another of its entries, or why a request for that would not be taken."""
     target, asked, control = connection.execute(
         "SELECT target, at, control FROM removals WHERE id = ?", (step.removal,)
     ).fetchone()
-    if _not_now(connection, entry, entry, step.at, not_before, control=bool(control)) is not None:
-        return False
-    for retested, at in ((target, asked), (entry, step.at)):
-        take(connection, _pause_of(retested, control=bool(control)), at, 1, REMOVAL_PAUSE)
+    by = step.removal if str(entry) != target else ""  # never twice in a row
+    refused = _not_now(connection, entry, entry, step.at, not_before, control=bool(control), by=by)
+    if refused is not None:
+        return refused
+    for one, at in ((target, asked), (entry, step.at)):
+        take(connection, _pause_of(one, control=bool(control)), at, 1, REMOVAL_PAUSE)
     connection.execute("UPDATE removals SET target = ? WHERE id = ?", (str(entry), step.removal))
     schedule(connection, Target(entry, Reason.REMOVAL, step.at, step.removal, 1))
-    return True
+    return None
 
 
 def _paused(connection: sqlite3.Connection, target: Address, at: float, *, control: bool) -> float:
@@ -253,7 +261,7 @@ def retest_by_hand(connection: sqlite3.Connection, address: Address, requester: 
         if found.reason != "too_soon":
             why = {"not_listed": "nothing is listed that a retest could refute", "excluded": "is opted out"}
             raise ValueError(why.get(found.reason, found.reason))
-        found = _retested(connection, address) or address
+        found = retested(connection, address) or address
     return _begin(connection, address, found, requester, at, control=True).id
 
 

@@ -8,7 +8,7 @@ import trio
 
 from scanner.listing import REOPENED, resume
 from scanner.model import EventKind, Kind, Reason, RemovalState, RemovalStep, Standing, State, Target
-from scanner.store import REMOVAL_PAUSE, NominationIn, Store, Terms
+from scanner.store import REMOVAL_PAUSE, NominationIn, RemovalRefused, Store, Terms
 from scanner.store.outbox import Recipient
 from tests.scanner.store.make import (
     AT,
@@ -348,7 +348,49 @@ async def test_an_entry_that_no_request_could_retest_now_ends_that_for_its_exit(
     kept = await store.removal(removal.id)
     assert kept is not None
     assert (kept.state, kept.partly) == (RemovalState.STILL_OPEN, True)
-    assert f"through {other} come out here too: the next request retests that one" in kept.steps[-1].detail
+    said = {
+        "running": "another request retests that one just now",
+        "too_soon": "that one was asked for just now, and the next request retests it",
+        "excluded": "its holder opted out of being probed, so that one can't be retested",
+        "relisted": "that one was listed again and again within a year, and can't be retested yet",
+    }
+    assert f"through {other} come out here too: {said[why]}" in kept.steps[-1].detail
+
+
+async def test_an_exit_that_is_listed_for_itself_meanwhile_is_retested_itself(store: Store) -> None:
+    exit_, of = exit_listing(), listing(exits=(EXIT,))
+    await store.conclude(record(), Decide(event(EventKind.LISTED, of), event(EventKind.LISTED, exit_)), lease=None)
+    removal = await store.request_removal(ip_address(EXIT), "owner", AT + 20)
+    await store.change(EXIT, Decide(event(EventKind.LISTED, listing(EXIT), AT + 30)), AT + 30)
+    ends = event(EventKind.DELISTED, of, AT + 40), event(EventKind.DELISTED, exit_, AT + 40)
+    step = RemovalStep(removal.id, AT + 40, RemovalState.DELISTED)
+    retested = record(Target(ENTRY, Reason.REMOVAL, AT + 30, removal.id, 2), ended=AT + 40)
+    await store.conclude(retested, Decide(*ends, removal=step), lease=None)
+    then = await store.removal(removal.id)
+    assert then is not None
+    assert (then.state, then.target) == (RemovalState.RETESTING, ip_address(EXIT))
+    assert f"but {EXIT} is listed for itself by now: now that one is retested" in then.steps[-1].detail
+    itself = record(Target(ip_address(EXIT), Reason.REMOVAL, AT + 40, removal.id, 2), ended=AT + 50)
+    closed = event(EventKind.DELISTED, listing(EXIT), AT + 50)
+    await store.conclude(itself, Decide(closed, removal=replace(step, at=AT + 50)), lease=None)
+    ended = await store.removal(removal.id)
+    assert ended is not None
+    assert ended.state is RemovalState.DELISTED
+
+
+async def test_one_request_at_a_time_for_an_exit_whatever_it_retests(store: Store) -> None:
+    """Its turns may take longer than 15 minutes, and its listing may have gone to an entry that waits for none."""
+    other, exit_ = ip_address("192.0.2.2"), exit_listing()
+    of, of_other = listing(exits=(EXIT,)), listing(str(other), exits=(EXIT,))
+    await store.conclude(record(), Decide(event(EventKind.LISTED, of), event(EventKind.LISTED, exit_)), lease=None)
+    await store.conclude(record(target(other)), lists(of_other, at=other), lease=None)
+    removal = await store.request_removal(ip_address(EXIT), "owner", AT + 20)
+    moved = event(EventKind.CONFIRMED, replace(exit_, entry=str(other)), AT + 30)
+    await store.change(str(ENTRY), Decide(event(EventKind.WITHDRAWN, of, AT + 30), moved), AT + 30)
+    late = AT + 20 + 2 * REMOVAL_PAUSE
+    with pytest.raises(RemovalRefused, match="running") as refused:
+        await store.request_removal(ip_address(EXIT), "another", late)
+    assert refused.value.running == removal.id
 
 
 @pytest.mark.parametrize("control", [False, True])

@@ -32,7 +32,6 @@ from scanner.store.reading import excluded, excluded_since, standing
 from scanner.store.rows import (
     LISTING,
     canonical,
-    covering,
     cursor_of,
     dumps,
     evidence_rows,
@@ -41,7 +40,7 @@ from scanner.store.rows import (
     watch_body,
 )
 from scanner.store.schedule import holds, settle
-from scanner.store.types import Leased
+from scanner.store.types import NEXT, Leased
 from scanner.verdict import void
 
 Decide = Callable[[Standing], Decision]
@@ -179,7 +178,9 @@ def _as_asked(connection: sqlite3.Connection, step: RemovalStep, not_before: Not
     """The outcome for the address that was asked about: an exit stays with another entry, which comes next."""
     if step.state is not RemovalState.DELISTED:
         return step
-    row = connection.execute("SELECT address, target FROM removals WHERE id = ? AND running", (step.removal,)).fetchone()
+    row = connection.execute(
+        "SELECT address, target FROM removals WHERE id = ? AND running", (step.removal,)
+    ).fetchone()
     entry = None if row is None else retested(connection, ip_address(row[0]))
     if entry is None:
         return step
@@ -190,7 +191,7 @@ def _as_asked(connection: sqlite3.Connection, step: RemovalStep, not_before: Not
         detail = f"{target} is off the list, but conversations through {entry} come out here too"
     refused = go_on(connection, step, entry, not_before)
     if refused is None:
-        return replace(step, state=RemovalState.RETESTING, detail=f"{detail}: now that one is retested")
+        return replace(step, state=RemovalState.RETESTING, detail=f"{detail}: {NEXT}")
     connection.execute("UPDATE removals SET partly = ? WHERE id = ?", (True, step.removal))
     return replace(step, state=RemovalState.STILL_OPEN, detail=f"{detail}: {_NOT_NOW[refused.reason]}")
 

@@ -49,6 +49,7 @@ Decide = Callable[[Standing], Decision]
 _NOT_NOW = {
     "running": "another request retests that one just now",
     "too_soon": "that one was asked for just now, and the next request retests it",
+    "turned": "this request retested that one before, and the next request does",
     "excluded": "its holder opted out of being probed, so that one can't be retested",
     "relisted": "that one was listed again and again within a year, and can't be retested yet",
 }

@@ -228,8 +228,12 @@ def go_on(
     target, asked, control = connection.execute(
         "SELECT target, at, control FROM removals WHERE id = ?", (step.removal,)
     ).fetchone()
-    by = step.removal if str(entry) != target else ""  # never twice in a row
-    refused = _not_now(connection, entry, entry, step.at, not_before, control=bool(control), by=by)
+    turned = connection.execute(
+        "SELECT 1 FROM visits WHERE address = ? AND removal = ?", (str(entry), step.removal)
+    ).fetchone()
+    if turned is not None or str(entry) == target:  # it was opened and listed again: so the request would never end
+        return RemovalRefused("turned", not_before=step.at)
+    refused = _not_now(connection, entry, entry, step.at, not_before, control=bool(control), by=step.removal)
     if refused is not None:
         return refused
     for one, at in ((target, asked), (entry, step.at)):

@@ -393,6 +393,28 @@ async def test_one_request_at_a_time_for_an_exit_whatever_it_retests(store: Stor
     assert refused.value.running == removal.id
 
 
+async def test_each_entry_of_an_exit_has_one_turn_in_a_request(store: Store) -> None:
+    """Two that are opened again in turn would keep it running for ever, where a turn takes 15 minutes."""
+    other, exit_ = ip_address("192.0.2.2"), exit_listing()
+    of, of_other = listing(exits=(EXIT,)), listing(str(other), exits=(EXIT,))
+    await store.conclude(record(), Decide(event(EventKind.LISTED, of), event(EventKind.LISTED, exit_)), lease=None)
+    await store.conclude(record(target(other)), lists(of_other, at=other), lease=None)
+    removal = await store.request_removal(ip_address(EXIT), "owner", AT + 20)
+    states = []
+    for number, (gone, kept) in enumerate([(of, of_other), (of_other, of)], 1):
+        at = AT + number * 2 * REMOVAL_PAUSE
+        moved = event(EventKind.CONFIRMED, replace(exit_, entry=kept.address), at)
+        step = RemovalStep(removal.id, at, RemovalState.DELISTED)
+        retested = record(Target(ip_address(gone.address), Reason.REMOVAL, at, removal.id, 2), ended=at)
+        await store.conclude(retested, Decide(event(EventKind.DELISTED, gone, at), moved, removal=step), lease=None)
+        await store.change(gone.address, Decide(event(EventKind.LISTED, gone, at)), at)
+        then = await store.removal(removal.id)
+        assert then is not None
+        states.append((then.state, then.partly))
+    assert states == [(RemovalState.RETESTING, False), (RemovalState.STILL_OPEN, True)]
+    assert "this request retested that one before" in then.steps[-1].detail
+
+
 @pytest.mark.parametrize("control", [False, True])
 async def test_an_entry_that_a_request_for_an_exit_came_to_is_not_asked_for_again_at_once(
     store: Store, control: bool

@@ -208,13 +208,15 @@ class Pipeline:
         return _VOID_PAUSE / 10 if target.reason.on_demand else _VOID_PAUSE
 
     async def _tell(self, target: Target, detail: str = "") -> None:
-        """The step of a removal request that its retest has begun, or what holds it up; each is told once."""
+        """That a removal's retest has begun, or what holds it up: each is told once, the latter of each entry."""
         if target.removal is None or (target.pass_number > 1 and not detail):
             return
         state = RemovalState.RETESTING if target.pass_number == 1 else RemovalState.CONFIRMING
         removal = await self._insist(partial(self._store.removal, target.removal))
-        told = removal.steps if removal else ()
-        if removal and not any((step.state, step.detail) == (state, detail) for step in told):
+        if removal is None or removal.target != target.address:  # it went on: this visit's lease was lost
+            return
+        told = removal.turn if detail else removal.steps
+        if not any((step.state, step.detail) == (state, detail) for step in told):
             step = RemovalStep(target.removal, time.time(), state, detail)
             await self._insist(partial(self._store.removal_step, step))
 

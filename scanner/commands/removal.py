@@ -29,7 +29,7 @@ _POLL = 0.2  # seconds between looks at the store
 _ASK = 1.0  # seconds between questions to a server: a retest takes ten at least
 _OUTAGE = 60.0  # seconds without an answer of the server until we give up: it may be starting again
 _NO_NEWS = 900.0  # seconds without a step until we give up: its schedule may be full, or it may be lying
-_MOST_STEPS = 1000  # two for each entry of an exit
+_MOST_STEPS = 2000  # an exit takes two or three for each of its entries
 _ID = re.compile(r"[0-9a-f]{32}")
 _OUTCOMES = {
     RemovalState.DELISTED: 0,

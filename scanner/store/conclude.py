@@ -26,13 +26,12 @@ from scanner.model import (
     Watch,
 )
 from scanner.store.appeals import note_end
-from scanner.store.intake import NotBefore, add_step, at_once, go_on, hold, nominated_since
+from scanner.store.intake import NotBefore, add_step, at_once, go_on, hold, nominated_since, retested
 from scanner.store.letters import post, refused_since, settle_delivery
 from scanner.store.reading import excluded, excluded_since, standing
 from scanner.store.rows import (
     LISTING,
     canonical,
-    covering,
     cursor_of,
     dumps,
     evidence_rows,
@@ -41,10 +40,19 @@ from scanner.store.rows import (
     watch_body,
 )
 from scanner.store.schedule import holds, settle
-from scanner.store.types import Leased
+from scanner.store.types import NEXT, Leased
 from scanner.verdict import void
 
 Decide = Callable[[Standing], Decision]
+
+# Why a request for an exit ends with an entry that is left: by the reason of a refusal.
+_NOT_NOW = {
+    "running": "another request retests that one just now",
+    "too_soon": "that one was asked for just now, and the next request retests it",
+    "turned": "this request retested that one before, and the next request does",
+    "excluded": "its holder opted out of being probed, so that one can't be retested",
+    "relisted": "that one was listed again and again within a year, and can't be retested yet",
+}
 
 
 class Resume(Protocol):
@@ -171,20 +179,22 @@ def _as_asked(connection: sqlite3.Connection, step: RemovalStep, not_before: Not
     """The outcome for the address that was asked about: an exit stays with another entry, which comes next."""
     if step.state is not RemovalState.DELISTED:
         return step
-    asked = connection.execute(
+    row = connection.execute(
         "SELECT address, target FROM removals WHERE id = ? AND running", (step.removal,)
     ).fetchone()
-    keys = covering(asked[0]) if asked else ()
-    kept = connection.execute(
-        f"SELECT entry FROM listings WHERE address IN ({', '.join('?' * len(keys))}) AND entry IS NOT NULL", keys
-    ).fetchone()
-    if kept is None:
+    entry = None if row is None else retested(connection, ip_address(row[0]))
+    if entry is None:
         return step
-    detail = f"{asked[1]} is off the list, but conversations through {kept[0]} come out here too"
-    if go_on(connection, step, ip_address(kept[0]), not_before):
-        return replace(step, state=RemovalState.RETESTING, detail=f"{detail}: now that one is retested")
+    asked, target = row
+    if str(entry) == asked:
+        detail = f"{target} is off the list, but {asked} is listed for itself by now"
+    else:
+        detail = f"{target} is off the list, but conversations through {entry} come out here too"
+    refused = go_on(connection, step, entry, not_before)
+    if refused is None:
+        return replace(step, state=RemovalState.RETESTING, detail=f"{detail}: {NEXT}")
     connection.execute("UPDATE removals SET partly = ? WHERE id = ?", (True, step.removal))
-    return replace(step, state=RemovalState.STILL_OPEN, detail=f"{detail}: the next request retests that one")
+    return replace(step, state=RemovalState.STILL_OPEN, detail=f"{detail}: {_NOT_NOW[refused.reason]}")
 
 
 def _append(connection: sqlite3.Connection, event: Event) -> Event:

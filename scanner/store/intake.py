@@ -14,6 +14,7 @@ from secrets import token_hex
 from scanner.listing import strangers_may_send
 from scanner.model import Address, Reason, RemovalState, RemovalStep, Standing, Target
 from scanner.store.appeals import follow
+from scanner.store.limits import not_before as free_from
 from scanner.store.limits import removal_limits, spend_removal, take
 from scanner.store.outbox import Recipient, expect, release
 from scanner.store.reading import excluded, lookup, standing
@@ -139,7 +140,7 @@ def refusal(
     terms: Terms = NO_TERMS,
 ) -> RemovalRefused | Address:
     """Why a removal request would not be taken, or else the address that would be retested."""
-    target = _retested(connection, address)
+    target = retested(connection, address)
     if target is None:
         return RemovalRefused("not_listed")
     terms = _weighed(connection, address, terms)
@@ -155,19 +156,24 @@ def _not_now(
     not_before: NotBefore,
     *,
     control: bool,
+    by: str = "",
 ) -> RemovalRefused | None:
-    """Why the target can't be retested now, whoever asks."""
-    running = connection.execute("SELECT id FROM removals WHERE target = ? AND running", (str(target),)).fetchone()
+    """Why the target can't be retested now, whoever asks. by: the request that goes on with it."""
+    running = connection.execute(
+        "SELECT id FROM removals WHERE (target = ? OR address = ?) AND running AND id <> ?",
+        (str(target), str(address), by),
+    ).fetchone()
     if running is not None:
         return RemovalRefused("running", running=running[0])
     if excluded(connection, str(target)) is not None:
         return RemovalRefused("excluded")
     (last,) = connection.execute(
-        "SELECT max(at) FROM removals WHERE (address = ? OR target = ?) AND (control OR NOT ?)",
-        (str(address), str(target), control),
+        "SELECT max(at) FROM removals WHERE (address = ? OR target = ?) AND (control OR NOT ?) AND id <> ?",
+        (str(address), str(target), control, by),
     ).fetchone()
-    if last is not None and at < last + REMOVAL_PAUSE:
-        return RemovalRefused("too_soon", not_before=last + REMOVAL_PAUSE)
+    paused = max(_paused(connection, target, at, control=control), 0.0 if last is None else last + REMOVAL_PAUSE)
+    if at < paused:
+        return RemovalRefused("too_soon", not_before=paused)
     moment = not_before(standing(connection, str(target), at))
     if at < moment and not control:
         return RemovalRefused("relisted", not_before=moment)
@@ -181,7 +187,7 @@ def _weighed(connection: sqlite3.Connection, address: Address, terms: Terms) -> 
     return replace(terms, control=not strangers_may_send(lookup(connection, address)))
 
 
-def _retested(connection: sqlite3.Connection, address: Address) -> Address | None:
+def retested(connection: sqlite3.Connection, address: Address) -> Address | None:
     """The address itself where a probe listed it, else the entry of the exit that it is, else None.
 
     What a person listed, or a whole dynamic range, no retest can refute.
@@ -215,14 +221,36 @@ def request_removal(
     return removal if tell is None else replace(removal, told=expect(connection, removal.id, tell, at))
 
 
-def go_on(connection: sqlite3.Connection, step: RemovalStep, entry: Address, not_before: NotBefore) -> bool:
-    """Whether the request for an exit goes on with another of its entries: where one for that would be taken."""
-    (control,) = connection.execute("SELECT control FROM removals WHERE id = ?", (step.removal,)).fetchone()
-    if _not_now(connection, entry, entry, step.at, not_before, control=bool(control)) is not None:
-        return False
+def go_on(
+    connection: sqlite3.Connection, step: RemovalStep, entry: Address, not_before: NotBefore
+) -> RemovalRefused | None:
+    """The request for an exit goes on with another of its entries, or why a request for that would not be taken."""
+    target, asked, control = connection.execute(
+        "SELECT target, at, control FROM removals WHERE id = ?", (step.removal,)
+    ).fetchone()
+    turned = connection.execute(
+        "SELECT 1 FROM visits WHERE address = ? AND removal = ?", (str(entry), step.removal)
+    ).fetchone()
+    if turned is not None or str(entry) == target:  # it was opened and listed again: so the request would never end
+        return RemovalRefused("turned", not_before=step.at)
+    refused = _not_now(connection, entry, entry, step.at, not_before, control=bool(control), by=step.removal)
+    if refused is not None:
+        return refused
+    for one, at in ((target, asked), (entry, step.at)):
+        take(connection, _pause_of(one, control=bool(control)), at, 1, REMOVAL_PAUSE)
     connection.execute("UPDATE removals SET target = ? WHERE id = ?", (str(entry), step.removal))
     schedule(connection, Target(entry, Reason.REMOVAL, step.at, step.removal, 1))
-    return True
+    return None
+
+
+def _paused(connection: sqlite3.Connection, target: Address, at: float, *, control: bool) -> float:
+    """Until when, because a request for an exit came to it: its row tells only what it retested last, and not when."""
+    keys = {_pause_of(target, control=True), _pause_of(target, control=control)}
+    return max(free_from(connection, key, at, 1, REMOVAL_PAUSE) for key in keys)
+
+
+def _pause_of(target: Address | str, *, control: bool) -> str:
+    return f"retest{':control' if control else ''}:{target}"
 
 
 def retest_by_hand(connection: sqlite3.Connection, address: Address, requester: str, at: float) -> str:
@@ -237,7 +265,7 @@ def retest_by_hand(connection: sqlite3.Connection, address: Address, requester: 
         if found.reason != "too_soon":
             why = {"not_listed": "nothing is listed that a retest could refute", "excluded": "is opted out"}
             raise ValueError(why.get(found.reason, found.reason))
-        found = _retested(connection, address) or address
+        found = retested(connection, address) or address
     return _begin(connection, address, found, requester, at, control=True).id
 
 

@@ -78,6 +78,9 @@ class Nomination:
     sample: bytes | None = None
 
 
+NEXT = "now that one is retested"  # ends the step with which the next entry's turn comes
+
+
 @dataclass(frozen=True, slots=True)
 class Removal:
     """A removal request and its steps so far. target: the address that is retested; of an exit, one of its entries.
@@ -94,6 +97,12 @@ class Removal:
     at: float
     told: bool = False  # a message about the outcome will be sent; known where it was asked for
     partly: bool = False
+
+    @property
+    def turn(self) -> tuple[RemovalStep, ...]:
+        """The steps since the target's turn came."""
+        began = [number for number, step in enumerate(self.steps) if step.detail.endswith(NEXT)]
+        return self.steps[began[-1] if began else 0 :]
 
 
 @dataclass(frozen=True, slots=True)

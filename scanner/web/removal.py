@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
 from scanner.appeal import TEXT_LIMIT, Appeal
-from scanner.model import Address
+from scanner.model import Address, RemovalState
 from scanner.pipeline import removal_rule
 from scanner.publish.events import iso
 from scanner.store import Removal, RemovalRefused
@@ -208,15 +208,36 @@ def _public(removal: Removal, made: Appeal | None) -> dict[str, Any]:
 
 async def _shown(site: Site, removal: Removal) -> dict[str, Any]:
     """What the status page and its live piece are made of."""
+    again, opted_out = removal.at + REMOVAL_PAUSE, False
+    if removal.state.final and removal.state is not RemovalState.DELISTED:
+        again, opted_out = await _again(site, removal.address, again)
     return {
         "removal": removal,
-        "again": removal.at + REMOVAL_PAUSE,
+        "again": again,
+        "opted_out": opted_out,
         "caches_clear": removal.steps[-1].at + site.cache_seconds,
         "appeal": await site.store.appeals.against(removal.id) if removal.state.final else None,
         "limit": TEXT_LIMIT,
         "wrong": "",  # of an appeal that was refused, and what it said
         "text": "",
     }
+
+
+async def _again(site: Site, address: Address, again: float) -> tuple[float, bool]:
+    """When a stranger may ask again, at the earliest; whether an opt-out has to end first.
+
+    What an exit's next request retests may have to wait for longer than the exit.
+    """
+    rule, now = removal_rule(site.settings), time.time()
+    while True:
+        refused = (await site.store.dossier(address, max(now, again), not_before=rule)).refused
+        if refused is None or refused.not_before is None:
+            break
+        again = refused.not_before
+    if refused is not None and refused.running is not None:
+        other = await site.store.removal(refused.running)
+        again = max(again, other.at + REMOVAL_PAUSE) if other else again
+    return again, refused is not None and refused.reason == "excluded"
 
 
 async def _follow(site: Site, id_: str) -> AsyncIterator[str]:

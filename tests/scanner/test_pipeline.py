@@ -15,6 +15,7 @@ import trio
 
 from scanner import known
 from scanner.daemon import Daemon
+from scanner.insist import Insist
 from scanner.lab.machine import Repair
 from scanner.listing import withdraw
 from scanner.model import (
@@ -25,12 +26,15 @@ from scanner.model import (
     Proven,
     Reason,
     RemovalState,
+    RemovalStep,
     State,
     Target,
 )
+from scanner.pipeline import Pipeline
 from scanner.settings import ListsSection, OpsSection
-from scanner.store import StoreError
+from scanner.store import StoreError, open_store
 from tests.scanner.live import CANARY, PORT, Canary, canary, lab, lab_host, nominate, peer, settings, until
+from tests.scanner.store import make
 
 OPEN = lab_host("6.1", "connect", repair=Repair.DENIES)
 FRESH = lab_host("6.2", "connect")
@@ -132,6 +136,38 @@ async def test_one_request_for_an_exit_retests_its_entries_in_turn(repaired, end
         ]
         assert [bool(await listed(daemon, entry)) for entry in entries] == [False, False, repaired < 3]
         assert bool(await daemon.store.lookup(exit_)) == (repaired < 3)
+
+
+async def test_what_holds_up_a_retest_is_told_of_each_entry_of_an_exit(tmp_path):
+    first, other, exit_ = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2"), "203.0.113.9"
+    ofs = [make.listing(str(entry), exits=(exit_,)) for entry in (first, other)]
+    out = make.exit_listing(exit_, entry=str(first))
+    async with open_store(f"sqlite:///{tmp_path}/store.db") as store:
+        for of in (*ofs, out):
+            await store.change(of.address, make.Decide(make.event(EventKind.LISTED, of)), make.AT)
+        removal = await store.request_removal(IPv4Address(exit_), "owner", make.AT + 20)
+        pipeline = Pipeline.__new__(Pipeline)  # only what tells
+        pipeline._store, pipeline._insist = store, Insist()
+        before = Target(first, Reason.REMOVAL, make.AT, removal.id, 2)
+        for _ in range(2):
+            await pipeline._tell(before, "held up")
+        step = RemovalStep(removal.id, make.AT + 30, RemovalState.DELISTED)
+        moved = make.event(EventKind.CONFIRMED, replace(out, entry=str(other)), make.AT + 30)
+        closed = make.Decide(make.event(EventKind.DELISTED, ofs[0], make.AT + 30), moved, removal=step)
+        await store.conclude(make.record(before, ended=make.AT + 30), closed, lease=None)
+        await pipeline._tell(before, "cut short")  # by who lost the lease
+        for number in (1, 1, 2):
+            await pipeline._tell(Target(other, Reason.REMOVAL, make.AT, removal.id, number))
+            await pipeline._tell(Target(other, Reason.REMOVAL, make.AT, removal.id, number), "held up")
+        ended = await store.removal(removal.id)
+        assert [(step.state, step.detail == "held up") for step in ended.steps] == [
+            (RemovalState.REQUESTED, False),
+            (RemovalState.CONFIRMING, True),
+            (RemovalState.RETESTING, False),  # the other's turn
+            (RemovalState.RETESTING, False),
+            (RemovalState.RETESTING, True),
+            (RemovalState.CONFIRMING, True),
+        ]
 
 
 async def kill(main: Canary, nursery, monkeypatch):

@@ -315,8 +315,15 @@ LYING = {
     "no steps": sent({"state": "retesting", "steps": 5}),
     "steps of nothing": sent({"state": "retesting", "steps": [None]}),
     "steps without a text": sent({"state": "retesting", "steps": [{"at": 1, "state": [], "detail": None}]}),
-    "very many steps": sent({"state": "retesting", "steps": [ESCAPES] * 1001}),
+    "very many steps": sent({"state": "retesting", "steps": [{"at": "x", "state": "y", "detail": ""}] * 2001}),
 }
+
+
+async def test_a_removal_of_an_exit_of_many_entries_is_followed(cli, harmful):
+    turns = [{"at": "x", "state": state, "detail": "d" * 200} for state in ("retesting", "confirming")] * 100
+    url, _ = await harmful([ASKED, sent({"state": "delisted", "steps": turns})])
+    ended = await cli("remove", "192.0.2.1", "--server", url)
+    assert (ended.code, len(ended.lines)) == (0, 200)
 
 
 @pytest.mark.parametrize("name", LYING)

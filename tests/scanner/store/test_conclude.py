@@ -8,7 +8,7 @@ import trio
 
 from scanner.listing import REOPENED, resume
 from scanner.model import EventKind, Kind, Reason, RemovalState, RemovalStep, Standing, State, Target
-from scanner.store import NominationIn, Store, Terms
+from scanner.store import REMOVAL_PAUSE, NominationIn, RemovalRefused, Store, Terms
 from scanner.store.outbox import Recipient
 from tests.scanner.store.make import (
     AT,
@@ -348,7 +348,110 @@ async def test_an_entry_that_no_request_could_retest_now_ends_that_for_its_exit(
     kept = await store.removal(removal.id)
     assert kept is not None
     assert (kept.state, kept.partly) == (RemovalState.STILL_OPEN, True)
-    assert f"through {other} come out here too: the next request retests that one" in kept.steps[-1].detail
+    said = {
+        "running": "another request retests that one just now",
+        "too_soon": "that one was asked for just now, and the next request retests it",
+        "excluded": "its holder opted out of being probed, so that one can't be retested",
+        "relisted": "that one was listed again and again within a year, and can't be retested yet",
+    }
+    assert f"through {other} come out here too: {said[why]}" in kept.steps[-1].detail
+
+
+async def test_an_exit_that_is_listed_for_itself_meanwhile_is_retested_itself(store: Store) -> None:
+    exit_, of = exit_listing(), listing(exits=(EXIT,))
+    await store.conclude(record(), Decide(event(EventKind.LISTED, of), event(EventKind.LISTED, exit_)), lease=None)
+    removal = await store.request_removal(ip_address(EXIT), "owner", AT + 20)
+    await store.change(EXIT, Decide(event(EventKind.LISTED, listing(EXIT), AT + 30)), AT + 30)
+    ends = event(EventKind.DELISTED, of, AT + 40), event(EventKind.DELISTED, exit_, AT + 40)
+    step = RemovalStep(removal.id, AT + 40, RemovalState.DELISTED)
+    retested = record(Target(ENTRY, Reason.REMOVAL, AT + 30, removal.id, 2), ended=AT + 40)
+    await store.conclude(retested, Decide(*ends, removal=step), lease=None)
+    then = await store.removal(removal.id)
+    assert then is not None
+    assert (then.state, then.target) == (RemovalState.RETESTING, ip_address(EXIT))
+    assert f"but {EXIT} is listed for itself by now: now that one is retested" in then.steps[-1].detail
+    itself = record(Target(ip_address(EXIT), Reason.REMOVAL, AT + 40, removal.id, 2), ended=AT + 50)
+    closed = event(EventKind.DELISTED, listing(EXIT), AT + 50)
+    await store.conclude(itself, Decide(closed, removal=replace(step, at=AT + 50)), lease=None)
+    ended = await store.removal(removal.id)
+    assert ended is not None
+    assert ended.state is RemovalState.DELISTED
+
+
+async def test_one_request_at_a_time_for_an_exit_whatever_it_retests(store: Store) -> None:
+    """Its turns may take longer than 15 minutes, and its listing may have gone to an entry that waits for none."""
+    other, exit_ = ip_address("192.0.2.2"), exit_listing()
+    of, of_other = listing(exits=(EXIT,)), listing(str(other), exits=(EXIT,))
+    await store.conclude(record(), Decide(event(EventKind.LISTED, of), event(EventKind.LISTED, exit_)), lease=None)
+    await store.conclude(record(target(other)), lists(of_other, at=other), lease=None)
+    removal = await store.request_removal(ip_address(EXIT), "owner", AT + 20)
+    moved = event(EventKind.CONFIRMED, replace(exit_, entry=str(other)), AT + 30)
+    await store.change(str(ENTRY), Decide(event(EventKind.WITHDRAWN, of, AT + 30), moved), AT + 30)
+    late = AT + 20 + 2 * REMOVAL_PAUSE
+    with pytest.raises(RemovalRefused, match="running") as refused:
+        await store.request_removal(ip_address(EXIT), "another", late)
+    assert refused.value.running == removal.id
+
+
+async def test_each_entry_of_an_exit_has_one_turn_in_a_request(store: Store) -> None:
+    """Two that are opened again in turn would keep it running for ever, where a turn takes 15 minutes."""
+    other, exit_ = ip_address("192.0.2.2"), exit_listing()
+    of, of_other = listing(exits=(EXIT,)), listing(str(other), exits=(EXIT,))
+    await store.conclude(record(), Decide(event(EventKind.LISTED, of), event(EventKind.LISTED, exit_)), lease=None)
+    await store.conclude(record(target(other)), lists(of_other, at=other), lease=None)
+    removal = await store.request_removal(ip_address(EXIT), "owner", AT + 20)
+    states = []
+    for number, (gone, kept) in enumerate([(of, of_other), (of_other, of)], 1):
+        at = AT + number * 2 * REMOVAL_PAUSE
+        moved = event(EventKind.CONFIRMED, replace(exit_, entry=kept.address), at)
+        step = RemovalStep(removal.id, at, RemovalState.DELISTED)
+        retested = record(Target(ip_address(gone.address), Reason.REMOVAL, at, removal.id, 2), ended=at)
+        await store.conclude(retested, Decide(event(EventKind.DELISTED, gone, at), moved, removal=step), lease=None)
+        await store.change(gone.address, Decide(event(EventKind.LISTED, gone, at)), at)
+        then = await store.removal(removal.id)
+        assert then is not None
+        states.append((then.state, then.partly))
+    assert states == [(RemovalState.RETESTING, False), (RemovalState.STILL_OPEN, True)]
+    assert "this request retested that one before" in then.steps[-1].detail
+
+
+@pytest.mark.parametrize("control", [False, True])
+async def test_an_entry_that_a_request_for_an_exit_came_to_is_not_asked_for_again_at_once(
+    store: Store, control: bool
+) -> None:
+    """Its pause is from when its turn came; and no turn comes twice within it."""
+    other, exit_ = ip_address("192.0.2.2"), exit_listing()
+    of, of_other = listing(exits=(EXIT,)), listing(str(other), exits=(EXIT,))
+    await store.conclude(record(), Decide(event(EventKind.LISTED, of), event(EventKind.LISTED, exit_)), lease=None)
+    await store.conclude(record(target(other)), lists(of_other, at=other), lease=None)
+    terms = Terms(control=control)
+    removal = await store.request_removal(ip_address(EXIT), "owner", AT + 20, terms=terms)
+    turn = AT + 400
+    step = RemovalStep(removal.id, turn, RemovalState.DELISTED)
+    moved = event(EventKind.CONFIRMED, replace(exit_, entry=str(other)), turn)
+    retested = record(Target(ENTRY, Reason.REMOVAL, AT + 30, removal.id, 2), ended=turn)
+    await store.conclude(retested, Decide(event(EventKind.DELISTED, of, turn), moved, removal=step), lease=None)
+    await store.change(str(ENTRY), Decide(event(EventKind.LISTED, of, turn)), turn)
+    refused = (await store.dossier(ENTRY, turn + 1, terms=terms)).refused
+    assert refused is not None
+    assert (refused.reason, refused.not_before) == ("too_soon", removal.at + REMOVAL_PAUSE)
+
+    back = event(EventKind.CONFIRMED, exit_, turn + 100)
+    step = replace(step, at=turn + 100)
+    retested = record(Target(other, Reason.REMOVAL, turn, removal.id, 2), ended=turn + 100)
+    closed = Decide(event(EventKind.DELISTED, of_other, turn + 100), back, removal=step)
+    await store.conclude(retested, closed, lease=None)
+    ended = await store.removal(removal.id)
+    assert ended is not None
+    assert (ended.state, ended.partly) == (RemovalState.STILL_OPEN, True)
+    await store.change(str(other), Decide(event(EventKind.LISTED, of_other, turn + 100)), turn + 100)
+    for at in (AT + 20 + REMOVAL_PAUSE, turn + REMOVAL_PAUSE - 1):
+        refused = (await store.dossier(other, at, terms=terms)).refused
+        assert refused is not None
+        assert (refused.reason, refused.not_before) == ("too_soon", turn + REMOVAL_PAUSE)
+    assert (await store.dossier(other, turn + REMOVAL_PAUSE, terms=terms)).refused is None
+    if not control:
+        assert (await store.dossier(other, turn + 101, terms=Terms(control=True))).refused is None
 
 
 async def test_closing_one_entry_of_an_exit_is_no_failure(store: Store) -> None:

@@ -10,11 +10,13 @@ import pytest
 import trio
 
 from scanner.model import Decision, Event, EventKind, RemovalState, RemovalStep, Standing, parse_address
+from scanner.pipeline import removal_rule
 from scanner.settings import RemovalSection, Settings
 from scanner.store import Store, open_store
 from scanner.web.app import Web
 from scanner.web.words import dated, moment
-from tests.scanner.web.conftest import CLIENT, list_by_proof
+from tests.scanner.store.make import record
+from tests.scanner.web.conftest import CLIENT, delist, list_by_proof
 
 Browse = Callable[..., httpx.AsyncClient]
 PROXY = "192.0.2.1"
@@ -96,6 +98,45 @@ async def test_one_of_two_entries_closed_and_the_other_asked_for_elsewhere_the_p
     for text in ("It still relays", "Still open", "says how to close it"):
         assert text not in page
     assert (await client.get(f"/api/v1/removals/{id_}")).json()["outcome"] == "still_open"
+
+
+@pytest.mark.parametrize("why", ["running", "too_soon", "relisted", "excluded"])
+async def test_the_page_says_when_the_entry_that_is_left_can_be_retested(
+    browse: Browse, store: Store, why: str
+) -> None:
+    now, other, exit_ = time.time(), "192.0.2.2", "192.0.2.9"
+    for _ in range(3 if why == "relisted" else 0):
+        await list_by_proof(store, other, now)
+        await delist(store, other, now)
+    for address in (PROXY, other):
+        await list_by_proof(store, address, now, exits=(exit_,))
+    await list_by_proof(store, exit_, now, type="exit", entry=PROXY)
+    client = browse()
+    id_ = (await ask(client, exit_)).json()["id"]
+    later = now + 300
+    if why in ("running", "too_soon"):
+        before = await store.request_removal(ip_address(other), "another", later)
+    if why == "too_soon":
+        await finish(store, before.id, RemovalState.INCONCLUSIVE)
+    if why == "excluded":
+        await store.exclude(other, "asked", "test", now)
+
+    def closed(standing: Standing) -> Decision:
+        (entry,) = [listing for listing in standing.listings if listing.address == PROXY]
+        (left,) = [listing for listing in standing.listings if listing.address == exit_]
+        events = Event(EventKind.DELISTED, now, entry), Event(EventKind.CONFIRMED, now, replace(left, entry=other))
+        return Decision(events, removal=RemovalStep(id_, now, RemovalState.DELISTED, "closed twice"))
+
+    rule = removal_rule(Settings())
+    leased = next(item for item in await store.lease("test", now + 1, 60, 9) if str(item.target.address) == PROXY)
+    await store.conclude(record(leased.target, ended=now + 2), closed, lease=leased, not_before=rule)
+    page = (await client.get(f"/removal/{id_}")).text
+    moments = {"running": later + 900, "too_soon": later + 900, "relisted": now + 2 * 86400}
+    if why == "excluded":
+        assert "have the opt-out of the other one ended" in page
+        assert "again from" not in page.replace("\n", " ")
+    else:
+        assert dated(moment(moments[why])) in page
 
 
 async def test_what_a_person_listed_is_for_a_person(browse: Browse, store: Store) -> None:
